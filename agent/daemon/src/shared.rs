@@ -1,0 +1,238 @@
+//! What all parts of a running agent use.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use runyard_blobs::{Cache, Remote};
+use runyard_devices::Devices;
+use runyard_gateway::Gateway;
+use runyard_proto::agent as wire;
+use runyard_runtime::environment::Environments;
+use runyard_runtime::workspace::Workspace;
+use runyard_runtime::{Isolation, Launcher, WorkerDir};
+use runyard_transport::task;
+use runyard_types::{Digest, ProjectName, WorkerKey};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::transport::Channel;
+
+use crate::Config;
+use crate::board::Board;
+use crate::core::Input;
+use crate::signals::{Heard, Signals};
+use crate::state_dir::Paths;
+use crate::worker::Prepared;
+
+/// What all parts of a running agent use.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) paths: Paths,
+    /// From [`crate::state_dir::Memory`].
+    pub(crate) agent: String,
+    pub(crate) launcher: Launcher,
+    pub(crate) isolation: Isolation,
+    pub(crate) environments: Environments,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) devices: Devices,
+    pub(crate) gateway: Option<Gateway>,
+    pub(crate) signals: Signals,
+    pub(crate) board: Board,
+    pub(crate) jobs: Mutex<BTreeMap<WorkerKey, Arc<Job>>>,
+    /// Who has which device, by uuid.
+    pub(crate) holders: Mutex<BTreeMap<String, WorkerKey>>,
+    /// What happens goes to the reconciler by this.
+    pub(crate) inbox: mpsc::Sender<Input>,
+    /// Seals and tails.
+    pub(crate) calls: Channel,
+    /// Chunks, on a connection of their own.
+    pub(crate) bulk: Channel,
+    /// A session is open.
+    pub(crate) connected: watch::Sender<bool>,
+    /// The coordinator no longer knows our session.
+    pub(crate) unknown: Notify,
+    pub(crate) stop: CancellationToken,
+    pub(crate) tracker: TaskTracker,
+}
+
+/// One worker, while it is of interest.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) key: WorkerKey,
+    pub(crate) uid: String,
+    /// What keeps the preparation going.
+    pub(crate) cancel: CancellationToken,
+    pub(crate) heard: Arc<Heard>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    wanted: Arc<wire::DesiredWorker>,
+    prepared: Option<Prepared>,
+    /// Its shim died without a status: why.
+    lost: Option<String>,
+    sealed_to: u64,
+}
+
+impl Shared {
+    /// The job of a worker; `None` once it was removed.
+    pub(crate) fn job(&self, key: &WorkerKey) -> Option<Arc<Job>> {
+        self.lock().get(key).cloned()
+    }
+
+    /// Takes up a worker, or notes what is wanted of it now.
+    pub(crate) fn take_up(
+        &self,
+        key: &WorkerKey,
+        wanted: Arc<wire::DesiredWorker>,
+    ) -> Arc<Job> {
+        let mut jobs = self.lock();
+        if let Some(job) = jobs.get(key) {
+            job.with(|inner| inner.wanted = wanted);
+            return job.clone();
+        }
+        let uid = uid(&self.agent, key);
+        let job = Arc::new(Job {
+            key: key.clone(),
+            heard: self.signals.hear(&uid),
+            uid,
+            cancel: self.stop.child_token(),
+            inner: Mutex::new(Inner { wanted, prepared: None, lost: None, sealed_to: 0 }),
+        });
+        jobs.insert(key.clone(), job.clone());
+        job
+    }
+
+    /// Forgets a worker.
+    pub(crate) fn drop_job(&self, key: &WorkerKey) {
+        if let Some(job) = self.lock().remove(key) {
+            self.signals.forget(&job.uid);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<WorkerKey, Arc<Job>>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a worker has a device.
+    pub(crate) fn hold(&self, uuid: String, key: &WorkerKey) {
+        let mut holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
+        holders.insert(uuid, key.clone());
+    }
+
+    /// The devices that a worker has; it has none from now on.
+    pub(crate) fn held_by(&self, key: &WorkerKey) -> Vec<String> {
+        let mut holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
+        let (held, rest) = std::mem::take(&mut *holders).into_iter().partition(|(_, by)| by == key);
+        *holders = rest;
+        BTreeMap::into_keys(held).collect()
+    }
+
+    /// The project's blobs.
+    pub(crate) fn remote(&self, project: &ProjectName) -> Remote {
+        Remote::new(self.bulk.clone(), project.clone())
+    }
+
+    /// Runs a task that ends with the agent.
+    pub(crate) fn spawn<F>(self: &Arc<Self>, name: &'static str, work: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let stop = self.stop.clone();
+        let work = self.tracker.track_future(async move {
+            // Cancel-safe: at the agent's stop, whatever was being done is done anew by the next.
+            tokio::select! {
+                () = work => {}
+                () = stop.cancelled() => {}
+            }
+        });
+        drop(task::spawn(name, work));
+    }
+
+    /// Tells the reconciler what happened.
+    pub(crate) async fn tell(&self, input: Input) {
+        // It takes inputs until the agent stops; then nobody needs them.
+        let _ = self.inbox.send(input).await;
+    }
+}
+
+impl Job {
+    fn with<T>(&self, f: impl FnOnce(&mut Inner) -> T) -> T {
+        f(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+    pub(crate) fn wanted(&self) -> Arc<wire::DesiredWorker> {
+        self.with(|inner| inner.wanted.clone())
+    }
+    /// What the worker runs.
+    pub(crate) fn spec(&self) -> wire::WorkerSpec {
+        self.with(|inner| inner.wanted.spec.clone().unwrap_or_default())
+    }
+    pub(crate) fn set_prepared(&self, prepared: Prepared) {
+        self.with(|inner| inner.prepared = Some(prepared));
+    }
+    pub(crate) fn take_prepared(&self) -> Option<Prepared> {
+        self.with(|inner| inner.prepared.take())
+    }
+    pub(crate) fn set_lost(&self, why: String) {
+        self.with(|inner| inner.lost = Some(why));
+    }
+    pub(crate) fn lost(&self) -> Option<String> {
+        self.with(|inner| inner.lost.clone())
+    }
+    pub(crate) fn set_sealed_to(&self, to: u64) {
+        self.with(|inner| inner.sealed_to = to);
+    }
+    pub(crate) fn sealed_to(&self) -> u64 {
+        self.with(|inner| inner.sealed_to)
+    }
+    /// The shim's folder.
+    pub(crate) fn shim_path(&self, paths: &Paths) -> PathBuf {
+        paths.workers().join(&self.uid)
+    }
+    /// The shim's folder, if it is there.
+    pub(crate) fn shim(&self, paths: &Paths) -> Option<WorkerDir> {
+        WorkerDir::adopt(&self.shim_path(paths)).ok()
+    }
+    /// What the agent keeps of the worker.
+    pub(crate) fn folder(&self, paths: &Paths) -> PathBuf {
+        paths.spaces().join(&self.uid)
+    }
+    pub(crate) fn workspace(&self, paths: &Paths) -> Workspace {
+        Workspace::open(&self.folder(paths).join("space"))
+    }
+}
+
+/// The name of a worker on this host: readable, and no other agent's worker has it.
+pub(crate) fn uid(agent: &str, key: &WorkerKey) -> String {
+    let project = &key.attempt.task.project;
+    let hash = Digest::of(format!("{agent}/{project}/{key}").as_bytes()).short();
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' }
+    };
+    let text: String = key.to_string().chars().take(96).map(plain).collect();
+    format!("{text}-{hash}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_workers_differ_between_agents_and_projects_and_fit() {
+        let project = ProjectName::default_project();
+        let key = WorkerKey::parse(&project, "digits-42/train[3].2:0").expect("a key");
+        let name = uid("a", &key);
+        assert!(name.starts_with("digits-42-train-3-.2-0-"), "{name}");
+        assert_ne!(name, uid("b", &key));
+        let other = ProjectName::new("other").expect("a name");
+        let same = WorkerKey::parse(&other, "digits-42/train[3].2:0").expect("a key");
+        assert_ne!(name, uid("a", &same));
+        let long = format!("{}-1/{}.1:0", "p".repeat(63), "s".repeat(63));
+        let long = WorkerKey::parse(&project, &long).expect("a key");
+        assert!(uid("a", &long).len() <= 128);
+    }
+}

@@ -1,0 +1,174 @@
+//! The agent's folder: who has it, what it remembers.
+
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+
+use crate::AgentError;
+use crate::core::Position;
+
+/// Where things lie.
+#[derive(Debug, Clone)]
+pub(crate) struct Paths {
+    pub(crate) root: PathBuf,
+}
+
+impl Paths {
+    pub(crate) fn identity(&self) -> PathBuf {
+        self.root.join("identity.pem")
+    }
+    /// Folders of shims, as they know them.
+    pub(crate) fn workers(&self) -> PathBuf {
+        self.root.join("workers")
+    }
+    /// What the agent keeps of each worker: its spec, its workspace, its result.
+    pub(crate) fn spaces(&self) -> PathBuf {
+        self.root.join("spaces")
+    }
+    pub(crate) fn cache(&self) -> PathBuf {
+        self.root.join("cache")
+    }
+    pub(crate) fn gateway(&self) -> PathBuf {
+        self.root.join("gateway")
+    }
+    fn memory(&self) -> PathBuf {
+        self.root.join("agent.json")
+    }
+    fn position(&self) -> PathBuf {
+        self.root.join("position")
+    }
+}
+
+/// The folder, taken for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct StateDir {
+    pub(crate) paths: Paths,
+    _lock: Flock<std::fs::File>,
+}
+
+/// What outlives the process, besides workers and identity.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Memory {
+    /// Makes the names of this agent's workers differ from those of any other on the host.
+    pub(crate) agent: String,
+    /// The group's addresses, as it gave them when the agent joined.
+    pub(crate) addresses: Vec<String>,
+    pub(crate) session_counter: u64,
+}
+
+impl StateDir {
+    /// Takes the folder; it is made if it is missing.
+    pub(crate) fn open(root: &Path) -> Result<Self, AgentError> {
+        use std::os::unix::fs::DirBuilderExt;
+        let make = |path: &Path| {
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(path)
+                .map_err(AgentError::io("make the folder", path))
+        };
+        make(root)?;
+        let root = root.canonicalize().map_err(AgentError::io("open", root))?;
+        let path = root.join("lock");
+        let file = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(AgentError::io("open", &path))?;
+        let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => lock,
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => return Err(AgentError::Locked(root)),
+            Err((_, errno)) => return Err(AgentError::io("lock", &path)(errno.into())),
+        };
+        let paths = Paths { root };
+        for folder in [paths.workers(), paths.spaces(), paths.cache()] {
+            make(&folder)?;
+        }
+        Ok(Self { paths, _lock: lock })
+    }
+}
+
+impl Memory {
+    /// What was kept, or a beginning.
+    pub(crate) fn load(paths: &Paths) -> Self {
+        let kept = fs::read(paths.memory()).ok();
+        let fresh = || Self {
+            agent: ulid::Ulid::generate().to_string(),
+            addresses: Vec::new(),
+            session_counter: 0,
+        };
+        match kept.map(|bytes| serde_json::from_slice(&bytes)) {
+            Some(Ok(memory)) => memory,
+            Some(Err(error)) => {
+                tracing::warn!(%error, path = %paths.memory().display(), "unreadable; begun anew");
+                fresh()
+            }
+            None => fresh(),
+        }
+    }
+
+    pub(crate) fn save(&self, paths: &Paths) -> Result<(), AgentError> {
+        let path = paths.memory();
+        let text = serde_json::to_vec_pretty(self).expect("names and numbers are JSON");
+        replace(&path, &text).map_err(AgentError::io("write", &path))
+    }
+}
+
+impl Paths {
+    /// The highest position obeyed; the beginning if none is known.
+    pub(crate) fn load_position(&self) -> Position {
+        let text = fs::read_to_string(self.position()).unwrap_or_default();
+        let mut words = text.split_ascii_whitespace().map(str::parse::<u64>);
+        match (words.next(), words.next()) {
+            (Some(Ok(generation)), Some(Ok(index))) => Position { generation, index },
+            _ => Position::default(),
+        }
+    }
+
+    /// Not synced: what a power cut may lose here only lets an older set through, and that can
+    /// neither stop nor repeat anything.
+    pub(crate) fn save_position(&self, at: Position) -> std::io::Result<()> {
+        replace(&self.position(), format!("{} {}\n", at.generation, at.index).as_bytes())
+    }
+}
+
+/// Replaces a file whole.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let aside = path.with_extension("new");
+    fs::write(&aside, bytes)?;
+    fs::rename(&aside, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_agent_on_a_folder_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let first = StateDir::open(&folder.path().join("a")).expect("free");
+        let second = StateDir::open(&folder.path().join("a")).expect_err("taken").to_string();
+        assert!(second.contains("another agent uses") && second.contains("/a"), "{second}");
+        drop(first);
+        StateDir::open(&folder.path().join("a")).expect("free again");
+    }
+
+    #[test]
+    fn what_is_kept_is_found_again_and_rubbish_is_a_beginning() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let dir = StateDir::open(folder.path()).expect("free");
+        assert_eq!(dir.paths.load_position(), Position::default());
+        let at = Position { generation: 2, index: 77 };
+        dir.paths.save_position(at).expect("written");
+        assert_eq!(dir.paths.load_position(), at);
+        fs::write(dir.paths.position(), "torn").expect("written");
+        assert_eq!(dir.paths.load_position(), Position::default());
+        let mut memory = Memory::load(&dir.paths);
+        memory.session_counter = 9;
+        memory.save(&dir.paths).expect("written");
+        let again = Memory::load(&dir.paths);
+        assert_eq!((again.session_counter, again.agent), (9, memory.agent));
+    }
+}

@@ -1,0 +1,72 @@
+//! What the agent keeps of a worker on disk: `worker` (what was wanted), `report` (its result, once
+//! taken, where taking it again would cost something), `space/`.
+
+use std::path::Path;
+
+use fs_err as fs;
+use prost::Message as _;
+use runyard_proto::agent::{DesiredWorker, WorkerReport};
+use runyard_runtime::workspace::Workspace;
+
+use super::Fault;
+use crate::shared::{Job, Shared};
+use crate::state_dir::replace;
+
+const WORKER: &str = "worker";
+const REPORT: &str = "report";
+
+/// Makes the worker's folder; what an earlier, unstarted preparation left is removed first.
+pub(super) fn make(folder: &Path, wanted: &DesiredWorker) -> Result<Workspace, Fault> {
+    let failed = |error: std::io::Error| Fault::error(format!("cannot make its folder: {error}"));
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            fs::remove_dir_all(folder).map_err(failed)?;
+            fs::create_dir(folder).map_err(failed)?;
+        }
+        other => other.map_err(failed)?,
+    }
+    // Not synced: a worker that never ran is prepared anew, one that ran is not restarted.
+    fs::write(folder.join(WORKER), wanted.encode_to_vec()).map_err(failed)?;
+    Workspace::create(&folder.join("space")).map_err(|error| Fault::caused(&error))
+}
+
+/// What was wanted of the worker whose folder this is.
+pub(super) fn wanted(folder: &Path) -> Option<DesiredWorker> {
+    DesiredWorker::decode(fs::read(folder.join(WORKER)).ok()?.as_slice()).ok()
+}
+
+/// Keeps a result that is about to be told.
+pub(super) fn keep_report(folder: &Path, report: &WorkerReport) -> std::io::Result<()> {
+    replace(&folder.join(REPORT), &report.encode_to_vec())
+}
+
+/// The result that was kept.
+pub(super) fn kept_report(folder: &Path) -> Option<WorkerReport> {
+    WorkerReport::decode(fs::read(folder.join(REPORT)).ok()?.as_slice()).ok()
+}
+
+/// How old the kept state of the worker is.
+pub(super) fn age(folder: &Path) -> Option<std::time::Duration> {
+    let at = [REPORT, WORKER].iter().find_map(|name| fs::metadata(folder.join(name)).ok())?;
+    at.modified().ok()?.elapsed().ok()
+}
+
+/// Removes all that is left of a worker.
+pub(crate) async fn remove(shared: &Shared, job: &Job) {
+    let (shim, folder) = (job.shim(&shared.paths), job.folder(&shared.paths));
+    let uid = job.uid.clone();
+    let removed = tokio::task::spawn_blocking(move || {
+        if let Some(shim) = shim
+            && let Err(error) = shim.remove()
+        {
+            tracing::warn!(uid, error = super::chain(&error), "a worker's folder stays");
+        }
+        match fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(uid, %error, "a worker's workspace stays");
+            }
+            _ => {}
+        }
+    });
+    let _ = removed.await;
+}

@@ -1,0 +1,426 @@
+//! A deployment: its revisions, who gets traffic, and the way back.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use runyard_types::{DeploymentName, ProjectName};
+use tokio::sync::watch;
+
+use crate::choice::{Choice, Draws, Shares};
+use crate::feedback::Recent;
+use crate::latch::{Latch, Latches};
+use crate::replica::ReplicaState;
+use crate::revision::Revision;
+use crate::route::{RevisionReport, Route};
+use crate::watch::Watch;
+
+/// A request that was drawn just before the traffic moved counts as in flight by then.
+const DRAWN_WITHIN: Duration = Duration::from_millis(100);
+
+/// What all deployments of a gateway share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) draws: Draws,
+    pub(crate) latches: Latches,
+    /// Counts what a report should not wait for: readiness, failures, rollbacks.
+    pub(crate) changes: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Deployment {
+    pub(crate) project: ProjectName,
+    pub(crate) name: DeploymentName,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) recent: Mutex<Recent>,
+    /// Read by every request; written under `state`'s lock only.
+    choice: ArcSwap<Choice>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    revisions: BTreeMap<u32, Entry>,
+    serving: u32,
+    latched_by_route: u32,
+    latch: Option<Latch>,
+    drain: Duration,
+    /// Of the revisions on trial.
+    watches: BTreeMap<u32, Watch>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    revision: Arc<Revision>,
+    weight: u32,
+    /// No longer in the route; kept until nothing is in flight.
+    leaving: bool,
+}
+
+impl State {
+    /// The revision that traffic falls back to. A route that still names a rolled back one as serving
+    /// is behind the latch.
+    fn serving(&self) -> u32 {
+        match &self.latch {
+            Some(latch) if self.serving > latch.to && self.serving <= latch.revision => latch.to,
+            _ => self.serving,
+        }
+    }
+
+    /// May get traffic besides the serving one.
+    fn is_open(&self, number: u32) -> bool {
+        let latched = self.latch.as_ref().map_or(0, |latch| latch.revision);
+        number > latched.max(self.latched_by_route)
+    }
+}
+
+impl Deployment {
+    pub(crate) fn new(project: ProjectName, name: DeploymentName, shared: Arc<Shared>) -> Self {
+        let latch = shared.latches.get(&project, &name);
+        let state = Mutex::new(State { latch, ..State::default() });
+        let (recent, choice) = (Mutex::default(), ArcSwap::default());
+        Self { project, name, shared, recent, choice, state }
+    }
+
+    pub(crate) fn choice(&self) -> Arc<Choice> {
+        self.choice.load_full()
+    }
+
+    /// Takes over a route, or its absence; answers the replicas that are new.
+    pub(crate) fn update(&self, route: Option<&Route>) -> Vec<(Arc<Revision>, Arc<ReplicaState>)> {
+        let mut new = Vec::new();
+        let mut state = self.lock();
+        for entry in state.revisions.values_mut() {
+            entry.weight = 0;
+            entry.leaving = true;
+        }
+        if let Some(route) = route {
+            state.serving = route.serving;
+            state.latched_by_route = route.latch;
+            state.drain = Duration::from_millis(route.drain_ms);
+            for spec in &route.revisions {
+                let entry = state.revisions.entry(spec.number).or_insert_with(|| Entry {
+                    revision: Arc::new(Revision::new(spec)),
+                    weight: 0,
+                    leaving: false,
+                });
+                (entry.weight, entry.leaving) = (spec.weight_permille.min(1_000), false);
+                let replicas = entry.revision.set_replicas(&spec.replicas);
+                new.extend(replicas.into_iter().map(|r| (Arc::clone(&entry.revision), r)));
+            }
+        }
+        let (drain, now) = (state.drain, Instant::now());
+        state.revisions.retain(|_, entry| {
+            let keep = !entry.leaving || !is_drained(&entry.revision, drain, now);
+            if !keep {
+                entry.revision.stop_probing();
+            }
+            keep
+        });
+        self.rearrange(&mut state);
+        new
+    }
+
+    /// Ends the probers of all replicas.
+    pub(crate) fn stop_probing(&self) {
+        self.lock().revisions.values().for_each(|entry| entry.revision.stop_probing());
+    }
+
+    /// Nothing of it is left.
+    pub(crate) fn is_over(&self) -> bool {
+        self.lock().revisions.is_empty()
+    }
+
+    /// A replica became ready, or doubtful.
+    pub(crate) fn readiness_changed(&self) {
+        self.rearrange(&mut self.lock());
+        self.changed();
+    }
+
+    pub(crate) fn changed(&self) {
+        self.shared.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Computes who gets traffic now, and swaps it in.
+    fn rearrange(&self, state: &mut State) {
+        let now = Instant::now();
+        let serving = state.serving();
+        for (number, entry) in &state.revisions {
+            entry.revision.refresh(now);
+            if *number == serving && entry.revision.is_ready() {
+                // It was late, but nothing better serves, and now it does.
+                entry.revision.status().failed = false;
+            }
+        }
+        let whole = state.revisions.values().map(|entry| entry.weight).sum::<u32>().max(1_000);
+        let others = state.revisions.iter().filter(|(number, entry)| {
+            **number != serving && entry.weight > 0 && state.is_open(**number)
+        });
+        let weighted: Vec<(u32, Arc<Revision>)> = others
+            .filter(|(_, entry)| entry.revision.is_ready() && !entry.revision.status().failed)
+            .map(|(_, entry)| (entry.weight, Arc::clone(&entry.revision)))
+            .collect();
+        let fallback = state.revisions.get(&serving).filter(|entry| !entry.leaving);
+        // A serving revision that can't be reached just now is better than none.
+        let fallback = fallback
+            .filter(|entry| {
+                entry.revision.is_ready() || weighted.is_empty() && entry.revision.was_ready()
+            })
+            .map(|entry| Arc::clone(&entry.revision));
+        let choice = Choice::new(weighted, fallback, whole);
+        for (number, entry) in &state.revisions {
+            let mut status = entry.revision.status();
+            status.idle_since =
+                if choice.has(*number) { None } else { status.idle_since.or(Some(now)) };
+        }
+        let on_trial: BTreeMap<u32, (u64, u64)> = state
+            .revisions
+            .iter()
+            .filter(|(number, entry)| {
+                **number != serving && !entry.leaving && state.is_open(**number)
+            })
+            .map(|(number, entry)| (*number, entry.revision.baseline))
+            .collect();
+        state.watches.retain(|number, _| on_trial.contains_key(number));
+        for (number, baseline) in on_trial {
+            state.watches.entry(number).or_insert_with(|| Watch::new(number, baseline));
+        }
+        self.choice.store(Arc::new(choice));
+    }
+
+    /// Feeds the watches with the outcome of a request drawn with `shares`.
+    pub(crate) fn observe(&self, from: u32, shares: &Shares, is_error: bool) {
+        // Beside others only errors tell anything.
+        if !is_error && shares.of(from) < 1.0 {
+            return;
+        }
+        let mut state = self.lock();
+        let crossed = state.watches.iter_mut().find_map(|(&number, watch)| {
+            let share = shares.of(number);
+            watch.observe(from, share, is_error).then(|| (number, watch.reason(share)))
+        });
+        if let Some((number, reason)) = crossed {
+            self.roll_back(&mut state, number, reason);
+        }
+    }
+
+    /// Takes all traffic from a revision at once, for good, if there is one to go back to.
+    fn roll_back(&self, state: &mut State, number: u32, reason: String) {
+        let to = state.serving();
+        let target = state.revisions.get(&to).filter(|entry| !entry.leaving);
+        let target = target.is_some_and(|entry| entry.revision.was_ready());
+        let Some(entry) = state.revisions.get(&number).filter(|_| target) else {
+            tracing::warn!(
+                deployment = %self.name, revision = number, reason,
+                "the error watch crossed, but there is no revision to go back to"
+            );
+            return;
+        };
+        let latch = Latch {
+            project: self.project.clone(),
+            deployment: self.name.clone(),
+            revision: number,
+            to,
+            reason,
+            affected: affected(&entry.revision),
+        };
+        tracing::warn!(
+            deployment = %self.name, revision = number, to, reason = latch.reason,
+            affected = latch.affected, "rolled back"
+        );
+        state.latch = Some(latch.clone());
+        // First the traffic, then the disk; the report waits for both.
+        self.rearrange(state);
+        self.shared.latches.set(latch);
+    }
+
+    /// Why no revision can answer, in words.
+    pub(crate) fn why_not(&self) -> String {
+        let state = self.lock();
+        let parts = state.revisions.iter().filter(|(_, entry)| !entry.leaving).map(|(n, entry)| {
+            let detail = entry.revision.status().detail.clone();
+            let detail = if detail.is_empty() { "not ready yet".into() } else { detail };
+            format!("revision {n}: {detail}")
+        });
+        let parts: Vec<String> = parts.collect();
+        if parts.is_empty() { "it has no revision".into() } else { parts.join("; ") }
+    }
+
+    pub(crate) fn reports(&self) -> Vec<RevisionReport> {
+        let now = Instant::now();
+        let state = self.lock();
+        let report = |(&number, entry): (&u32, &Entry)| {
+            let revision = &entry.revision;
+            let latch = state.latch.as_ref().filter(|latch| {
+                latch.revision == number
+                    && self.shared.latches.may_be_said(&self.project, &self.name)
+            });
+            let counters = &revision.counters;
+            let is_ready = revision.is_ready();
+            let drained = is_drained(revision, state.drain, now);
+            let status = revision.status();
+            RevisionReport {
+                project: self.project.clone(),
+                deployment: self.name.clone(),
+                revision: number,
+                ready: is_ready && !status.failed,
+                detail: status.detail.clone(),
+                failed: status.failed,
+                requests: counters.requests.load(Ordering::Relaxed),
+                errors: counters.errors.load(Ordering::Relaxed),
+                rescued: counters.rescued.load(Ordering::Relaxed),
+                in_flight: counters.in_flight.load(Ordering::Relaxed),
+                drained,
+                latency: counters.latency(),
+                e_value: state.watches.get(&number).map_or(1.0, Watch::e_value),
+                rolled_back: latch.is_some(),
+                reason: latch.map(|latch| latch.reason.clone()).unwrap_or_default(),
+                affected: latch.map_or(0, |latch| latch.affected.max(affected(revision))),
+            }
+        };
+        state.revisions.iter().map(report).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Requests whose user met an error.
+fn affected(revision: &Revision) -> u64 {
+    let errors = revision.counters.errors.load(Ordering::Relaxed);
+    errors.saturating_sub(revision.counters.rescued.load(Ordering::Relaxed))
+}
+
+fn is_drained(revision: &Revision, drain: Duration, now: Instant) -> bool {
+    let idle_since = revision.status().idle_since;
+    let in_flight = revision.counters.in_flight.load(Ordering::Relaxed);
+    idle_since.is_some_and(|since| {
+        let idle = now - since;
+        in_flight == 0 && idle >= DRAWN_WITHIN || idle >= drain
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::Exchange;
+    use crate::route::{Ready, Replica, RouteRevision};
+    use runyard_types::TaskKey;
+
+    fn deployment(seed: u64, folder: &std::path::Path) -> Arc<Deployment> {
+        let latches = Latches::open(folder).expect("an empty folder");
+        let (draws, changes) = (Draws::new(seed), watch::Sender::new(0));
+        let shared = Arc::new(Shared { draws, latches, changes });
+        let project = ProjectName::default_project();
+        let name = DeploymentName::new("digits").expect("a name");
+        Arc::new(Deployment::new(project, name, shared))
+    }
+
+    fn route(canary: u32) -> Route {
+        let project = ProjectName::default_project();
+        let revision = |number, weight_permille| RouteRevision {
+            number,
+            weight_permille,
+            replicas: vec![Replica {
+                task: TaskKey::parse(&project, &format!("digits@{number}/replica[0]"))
+                    .expect("a key"),
+                address: format!("127.0.0.1:{number}"),
+            }],
+            ready: Ready::default(),
+            baseline_requests: 0,
+            baseline_errors: 0,
+        };
+        Route {
+            project: project.clone(),
+            deployment: DeploymentName::new("digits").expect("a name"),
+            revisions: vec![revision(1, 1_000 - canary), revision(2, canary)],
+            latch: 0,
+            serving: 1,
+            drain_ms: 0,
+        }
+    }
+
+    /// Sends requests through everything but the network; answers after how many the canary was
+    /// rolled back.
+    fn serve(
+        deployment: &Arc<Deployment>,
+        n: u64,
+        fails: impl Fn(u32, u64) -> bool,
+    ) -> Option<u64> {
+        // Drawn apart from the revisions, and anew for each deployment.
+        let chance = Draws::new(deployment.shared.draws.next());
+        (0..n).find(|_| {
+            let choice = deployment.choice();
+            let revision = choice.draw(&deployment.shared.draws).expect("one is ready").clone();
+            let number = revision.number;
+            let replica = revision.replica(&deployment.shared.draws, &[]).expect("it has one");
+            let shares = Some(Arc::clone(&choice.shares));
+            Exchange::begin(deployment, revision, replica, shares)
+                .settle(fails(number, chance.next()));
+            deployment.lock().latch.is_some()
+        })
+    }
+
+    fn ready(seed: u64, folder: &std::path::Path, canary: u32) -> Arc<Deployment> {
+        let deployment = deployment(seed, folder);
+        for (_, replica) in deployment.update(Some(&route(canary))) {
+            replica.set_ready();
+        }
+        deployment.readiness_changed();
+        deployment
+    }
+
+    #[test]
+    fn shares_over_twenty_thousand_requests_lie_in_the_band_of_chance() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let deployment = ready(7, folder.path(), 200);
+        assert_eq!(serve(&deployment, 20_000, |_, _| false), None);
+        let canary = deployment.reports()[1].requests as f64;
+        let band = 3.29 * (20_000.0_f64 * 0.2 * 0.8).sqrt();
+        assert!((canary - 4_000.0).abs() <= band, "{canary} of 20000");
+    }
+
+    #[test]
+    fn equal_revisions_are_not_rolled_back() {
+        let folder = tempfile::tempdir().expect("a folder");
+        // Both fail one request in twenty.
+        let rolled_back = (0..40)
+            .filter(|&seed| {
+                let deployment = ready(seed, folder.path(), 200);
+                serve(&deployment, 5_000, |_, chance| chance % 20 == 0).is_some()
+            })
+            .count();
+        // At alpha 0.01 more than three of forty come once in 1,200 choices of seeds.
+        assert!(rolled_back <= 3, "{rolled_back} of 40");
+    }
+
+    #[test]
+    fn a_worse_canary_is_rolled_back_soon() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut needed: Vec<u64> = (0..41)
+            .map(|seed| {
+                let deployment = ready(seed, folder.path(), 100);
+                let fails = |number, chance: u64| chance % 200 < if number == 2 { 10 } else { 1 };
+                serve(&deployment, 100_000, fails).expect("it is found")
+            })
+            .collect();
+        needed.sort_unstable();
+        // 5 % against 0.5 % at 10 %: a median of five seconds at 200 requests a second.
+        assert!(needed[20] <= 1_000, "median {}", needed[20]);
+    }
+
+    #[test]
+    fn a_rollback_is_in_force_before_it_is_on_disk_and_told_after() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let deployment = ready(3, folder.path(), 500);
+        serve(&deployment, 10_000, |number, _| number == 2).expect("it is found");
+        assert_eq!(deployment.choice().shares.of(1), 1.0);
+        assert!(!deployment.reports()[1].rolled_back);
+        deployment.shared.latches.write().expect("room on the disk");
+        let report = &deployment.reports()[1];
+        assert!(report.rolled_back && report.affected == report.errors, "{report:?}");
+    }
+}

@@ -1,0 +1,92 @@
+//! Environments, built offline from wheels made here.
+
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::process::Command;
+
+use runyard_runtime::environment::{EnvironmentError, EnvironmentSpec, Environments};
+
+/// A wheel without dependencies; its one module says `WORD`.
+fn wheel(dir: &Path) {
+    const SCRIPT: &str = r#"
+import sys, zipfile
+name = sys.argv[1] + "/yardling-1.0-py3-none-any.whl"
+info = "yardling-1.0.dist-info/"
+with zipfile.ZipFile(name, "w") as z:
+    z.writestr("yardling.py", "WORD = 'hello'\n")
+    z.writestr(info + "METADATA", "Metadata-Version: 2.1\nName: yardling\nVersion: 1.0\n")
+    z.writestr(info + "WHEEL", "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+    z.writestr(info + "RECORD", "")
+"#;
+    let status = Command::new("python3").args(["-c", SCRIPT]).arg(dir).status().expect("python3");
+    assert!(status.success());
+}
+
+fn requirements(dir: &Path, text: &str) -> EnvironmentSpec {
+    let text = format!("--no-index\n--find-links {}\n{text}\n", dir.display());
+    EnvironmentSpec { requirements: text.into_bytes(), ..EnvironmentSpec::default() }
+}
+
+#[test]
+fn one_is_built_once_shared_pinned_and_evicted() {
+    let root = tempfile::tempdir().expect("a folder");
+    wheel(root.path());
+    let cache = Environments::new(&root.path().join("cache"));
+    let spec = requirements(root.path(), "yardling==1.0");
+    let builds = std::sync::atomic::AtomicU32::new(0);
+    let built: Vec<_> = std::thread::scope(|scope| {
+        let one = || {
+            let mut said = String::new();
+            let built = cache.get(&spec, |line| {
+                said.push_str(line);
+                said.push('\n');
+                ControlFlow::Continue(())
+            });
+            let built = built.expect("built");
+            if !built.cached {
+                builds.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                assert!(said.contains("yardling"), "the build's log: {said}");
+            }
+            built
+        };
+        let threads: Vec<_> = (0..3).map(|_| scope.spawn(one)).collect();
+        threads.into_iter().map(|t| t.join().expect("no panic")).collect()
+    });
+    assert_eq!(builds.into_inner(), 1, "built more than once");
+    let env = &built[0];
+    let script = "import yardling, sys; print(yardling.WORD, sys.prefix, yardling.__cached__)";
+    let out =
+        Command::new(env.path.join("bin/python")).args(["-c", script]).output().expect("runs");
+    let out = String::from_utf8(out.stdout).expect("text");
+    let words: Vec<&str> = out.split_whitespace().collect();
+    assert_eq!(words[..2], ["hello", &*env.path.to_string_lossy()]);
+    assert!(Path::new(words[2]).exists(), "not byte-compiled: {out}");
+
+    let kept = cache.evict(0).expect("evicted");
+    assert!(kept.keys.is_empty() && kept.left_bytes > 10_000, "a pinned one went: {kept:?}");
+    let key = env.key.clone();
+    drop(built);
+    let gone = cache.evict(0).expect("evicted");
+    assert_eq!((gone.keys, gone.left_bytes), (vec![key], 0));
+    assert!(!cache.get(&spec, |_| ControlFlow::Continue(())).expect("built again").cached);
+}
+
+#[test]
+fn a_failure_carries_the_end_of_the_output_and_leaves_nothing() {
+    let root = tempfile::tempdir().expect("a folder");
+    let cache = Environments::new(&root.path().join("cache"));
+    let spec = requirements(root.path(), "no-such-package==9");
+    let error = cache.get(&spec, |_| ControlFlow::Continue(())).expect_err("no such package");
+    let said = error.to_string();
+    assert!(
+        said.contains("no-such-package") && said.contains("install -r requirements.txt"),
+        "{said}"
+    );
+    let left = std::fs::read_dir(root.path().join("cache/envs")).expect("listed").flatten();
+    assert_eq!(left.filter(|e| e.path().is_dir()).count(), 0, "half an environment was left");
+    let error = cache.get(&requirements(root.path(), ""), |_| ControlFlow::Break(()));
+    // An empty list prints nothing while it is built, so there may be nothing to break at.
+    assert!(matches!(error, Ok(_) | Err(EnvironmentError::Cancelled { .. })));
+    let _ = std::io::stdout().flush();
+}

@@ -1,0 +1,134 @@
+//! What raft has ready: writes in order, messages before or after them, entries to apply.
+
+use protobuf::Message as _;
+use raft::eraftpb::{ConfChange, ConfChangeV2, Entry, EntryType};
+
+use super::{Applicable, Body, Core, Outputs, Unsynced, Write, tail};
+use crate::{log::Item, members::Members};
+
+impl Core {
+    pub(super) fn ready(&mut self, out: &mut Outputs) {
+        let mut ready = self.raw.ready();
+        for message in ready.take_messages() {
+            out.send(&message);
+        }
+        let mut items = Vec::new();
+        if let Some(state) = ready.hs() {
+            if self.vote_written != (state.term, state.vote) {
+                // The term goes first: no entry may be of a later term than the one on disk.
+                items.push(Item::Vote { term: state.term, vote: state.vote });
+                self.vote_written = (state.term, state.vote);
+            }
+            self.commit_unwritten = true;
+        }
+        if !ready.snapshot().is_empty() {
+            // Checked when it was offered, and made by `mark_of`'s counterpart.
+            if let Some(mut mark) = tail::mark_of(ready.snapshot()) {
+                mark.received = true;
+                self.raw.mut_store().restore(&mark);
+                self.members = mark.members.clone();
+                (self.handed_to_apply, self.applied) = (mark.index, mark.index);
+                items.push(Item::Snapshot(mark.clone()));
+                out.apply.push(Applicable::Restore(mark));
+            }
+        }
+        let entries = ready.take_entries();
+        self.raw.mut_store().append(&entries);
+        items.extend(entries.into_iter().map(Item::Entry));
+        // A commit index alone is not worth a write: a restart finds it again.
+        if !items.is_empty() && std::mem::take(&mut self.commit_unwritten) {
+            items.push(Item::Commit(self.raw.raft.raft_log.committed));
+        }
+        if !items.is_empty() {
+            self.write(items, out);
+        }
+        self.apply(ready.take_committed_entries(), out);
+        self.reads.confirmed(ready.take_read_states(), &mut out.answers);
+
+        let number = ready.number();
+        let messages = ready.take_persisted_messages();
+        self.raw.advance_append_async(ready);
+        self.unsynced.push_back(Unsynced { write: self.written, ready: number, messages });
+        self.release(out);
+    }
+
+    pub(super) fn write(&mut self, items: Vec<Item>, out: &mut Outputs) {
+        self.written += 1;
+        out.writes.push(Write { number: self.written, items });
+    }
+
+    pub(super) fn synced(&mut self, write: u64, out: &mut Outputs) {
+        self.synced = self.synced.max(write);
+        self.release(out);
+    }
+
+    /// Tells raft, and others, what is durable by now.
+    fn release(&mut self, out: &mut Outputs) {
+        while self.unsynced.front().is_some_and(|first| first.write <= self.synced) {
+            if let Some(first) = self.unsynced.pop_front() {
+                self.raw.on_persist_ready(first.ready);
+                for message in &first.messages {
+                    out.send(message);
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, entries: Vec<Entry>, out: &mut Outputs) {
+        for entry in entries {
+            let proposal = self.proposals.committed(entry.index, entry.term);
+            let bytes = entry.data.len() as u64;
+            self.handed_to_apply = entry.index;
+            self.backlog_bytes += bytes;
+            self.backlog.push_back((entry.index, bytes));
+            let body = match entry.entry_type {
+                EntryType::EntryNormal if entry.data.is_empty() => Body::Nothing,
+                EntryType::EntryNormal => Body::Command(entry.data),
+                EntryType::EntryConfChange | EntryType::EntryConfChangeV2 => {
+                    self.change_members(&entry);
+                    Body::Members(self.members.clone())
+                }
+            };
+            let (index, term) = (entry.index, entry.term);
+            out.apply.push(Applicable::Entry { index, term, proposal, body });
+        }
+    }
+
+    fn change_members(&mut self, entry: &Entry) {
+        let changed = match entry.entry_type {
+            EntryType::EntryConfChange => {
+                let mut change = ConfChange::default();
+                let parsed = change.merge_from_bytes(&entry.data);
+                parsed.map_err(raft::Error::from).and_then(|()| self.raw.apply_conf_change(&change))
+            }
+            EntryType::EntryNormal | EntryType::EntryConfChangeV2 => {
+                let mut change = ConfChangeV2::default();
+                let parsed = change.merge_from_bytes(&entry.data);
+                parsed.map_err(raft::Error::from).and_then(|()| self.raw.apply_conf_change(&change))
+            }
+        };
+        match changed {
+            Ok(state) => self.members = Members::from_raft(&state),
+            // Every peer refuses it alike, so the group stays of one mind.
+            Err(error) => tracing::error!(index = entry.index, %error, "membership change refused"),
+        }
+    }
+
+    pub(super) fn applied(&mut self, index: u64) {
+        // An answer from before a snapshot was received says nothing new.
+        if index <= self.applied || index > self.handed_to_apply {
+            return;
+        }
+        self.applied = index;
+        while self.backlog.front().is_some_and(|(first, _)| *first <= index) {
+            if let Some((_, bytes)) = self.backlog.pop_front() {
+                self.backlog_bytes -= bytes;
+            }
+        }
+        self.raw.advance_apply_to(index);
+        if self.alone() {
+            // Nobody will ask for these; a peer that joins later begins with a snapshot.
+            self.raw.mut_store().forget_until(index);
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What the leader knows beyond the truth: it is told again by the agents after a failover.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::time::Instant;
+
+use runyard_proto::agent::{RevisionReport, ToAgent, WorkerReport};
+use runyard_proto::v1::Device;
+use runyard_types::{DeploymentName, NodeName, ProjectName, WorkerKey};
+use tokio::sync::{mpsc, watch};
+
+/// The open session of a node.
+#[derive(Debug, Clone)]
+pub(crate) struct SessionHandle {
+    pub(crate) id: u64,
+    pub(crate) nonce: u64,
+    pub(crate) send: mpsc::Sender<Result<ToAgent, tonic::Status>>,
+}
+
+/// What is known of a node's connection.
+#[derive(Debug)]
+struct Contact {
+    session: Option<SessionHandle>,
+    heard: Instant,
+    /// When the last session broke with none following; `None` while one is open.
+    reset: Option<Instant>,
+    devices: Vec<Device>,
+}
+
+/// A revision of a deployment of a project.
+pub(crate) type RevisionKey = (ProjectName, DeploymentName, u32);
+
+#[derive(Debug, Default)]
+struct Inner {
+    contacts: BTreeMap<NodeName, Contact>,
+    workers: BTreeMap<WorkerKey, WorkerReport>,
+    revisions: BTreeMap<(RevisionKey, NodeName), RevisionReport>,
+    next_session: u64,
+}
+
+/// Silence and reset of a node, as the liveness monitor sees them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Heard {
+    pub(crate) silent_ms: u64,
+    /// Since the session broke, if none is open.
+    pub(crate) reset_ms: Option<u64>,
+}
+
+/// The leader's memory.
+#[derive(Debug)]
+pub(crate) struct Live {
+    inner: Mutex<Inner>,
+    /// Moves whenever a report came, so that reconcilers wake.
+    pub(crate) reports: watch::Sender<u64>,
+}
+
+impl Live {
+    pub(crate) fn new() -> Self {
+        Self { inner: Mutex::default(), reports: watch::Sender::new(0) }
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut Inner) -> T) -> T {
+        f(&mut self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// Opens a session, taking over from an older one of the node.
+    pub(crate) fn open_session(
+        &self,
+        node: &NodeName,
+        nonce: u64,
+        send: mpsc::Sender<Result<ToAgent, tonic::Status>>,
+    ) -> u64 {
+        self.with(|inner| {
+            inner.next_session += 1;
+            let id = inner.next_session;
+            let contact = inner.contacts.entry(node.clone()).or_insert_with(|| Contact {
+                session: None,
+                heard: Instant::now(),
+                reset: None,
+                devices: Vec::new(),
+            });
+            contact.session = Some(SessionHandle { id, nonce, send });
+            contact.heard = Instant::now();
+            contact.reset = None;
+            id
+        })
+    }
+
+    /// Notes that a session broke, unless another has taken over.
+    pub(crate) fn close_session(&self, node: &NodeName, id: u64) {
+        self.with(|inner| {
+            if let Some(contact) = inner.contacts.get_mut(node)
+                && contact.session.as_ref().is_some_and(|session| session.id == id)
+            {
+                contact.session = None;
+                contact.reset = Some(Instant::now());
+            }
+        });
+    }
+
+    pub(crate) fn session(&self, node: &NodeName) -> Option<SessionHandle> {
+        self.with(|inner| inner.contacts.get(node)?.session.clone())
+    }
+
+    /// Notes a sign of life; false if the node has no such session.
+    pub(crate) fn heard(&self, node: &NodeName, session: u64) -> bool {
+        self.with(|inner| match inner.contacts.get_mut(node) {
+            Some(contact) if contact.session.as_ref().is_some_and(|open| open.id == session) => {
+                contact.heard = Instant::now();
+                true
+            }
+            _ => false,
+        })
+    }
+
+    /// How long ago a node was heard; `None` if never since this process leads.
+    pub(crate) fn silence(&self, node: &NodeName) -> Option<Heard> {
+        self.with(|inner| {
+            let contact = inner.contacts.get(node)?;
+            Some(Heard {
+                silent_ms: contact.heard.elapsed().as_millis() as u64,
+                reset_ms: contact.reset.map(|at| at.elapsed().as_millis() as u64),
+            })
+        })
+    }
+
+    pub(crate) fn set_devices(&self, node: &NodeName, devices: Vec<Device>) {
+        self.with(|inner| {
+            if let Some(contact) = inner.contacts.get_mut(node) {
+                contact.devices = devices;
+            }
+        });
+    }
+
+    pub(crate) fn devices(&self, node: &NodeName) -> Vec<Device> {
+        self.with(|inner| inner.contacts.get(node).map(|contact| contact.devices.clone()).unwrap_or_default())
+    }
+
+    pub(crate) fn set_worker(&self, key: WorkerKey, report: WorkerReport) {
+        self.with(|inner| drop(inner.workers.insert(key, report)));
+    }
+
+    pub(crate) fn worker(&self, key: &WorkerKey) -> Option<WorkerReport> {
+        self.with(|inner| inner.workers.get(key).cloned())
+    }
+
+    /// Forgets workers that are no longer of interest.
+    pub(crate) fn retain_workers(&self, keep: impl Fn(&WorkerKey) -> bool) {
+        self.with(|inner| inner.workers.retain(|key, _| keep(key)));
+    }
+
+    pub(crate) fn set_revision(&self, node: &NodeName, key: RevisionKey, report: RevisionReport) {
+        self.with(|inner| drop(inner.revisions.insert((key, node.clone()), report)));
+    }
+
+    /// What each gateway says of a revision.
+    pub(crate) fn revision(&self, key: &RevisionKey) -> Vec<RevisionReport> {
+        self.with(|inner| {
+            inner.revisions.iter().filter(|((own, _), _)| own == key).map(|(_, report)| report.clone()).collect()
+        })
+    }
+
+    pub(crate) fn nodes(&self) -> BTreeSet<NodeName> {
+        self.with(|inner| inner.contacts.keys().cloned().collect())
+    }
+
+    pub(crate) fn notify(&self) {
+        self.reports.send_modify(|count| *count += 1);
+    }
+}

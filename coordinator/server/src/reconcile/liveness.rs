@@ -1,0 +1,102 @@
+//! Who is heard, who is not, and what becomes of the attempts of the lost.
+
+use std::time::Duration;
+
+use runyard_state::entity::{Liveness, Node};
+use runyard_state::{Command, LoseAttempt, SetLiveness, State};
+use runyard_types::{Parent, WorkerKey};
+use tonic::Status;
+
+use super::Pass;
+use crate::core::Core;
+use crate::errors::status;
+
+/// Silence after which a node is unreachable.
+const UNREACHABLE_MS: u64 = 10_000;
+/// The same after its connection was reset and no new session followed.
+const RESET_MS: u64 = 2_000;
+/// Time unreachable after which a node is lost.
+const LOST_MS: u64 = 120_000;
+/// Attempts at least this old are waited for longer.
+const OLD_ATTEMPT_MS: u64 = 3_600_000;
+const OLD_LOST_AFTER_MS: u64 = 1_800_000;
+
+pub(super) async fn pass(core: Core) -> Result<Pass, Status> {
+    let view = core.truth.view();
+    let mut commands = Vec::new();
+    for node in view.state.nodes.values() {
+        commands.extend(judge(&core, &view.state, node));
+        if node.liveness == Liveness::Lost {
+            commands.extend(lose(&view.state, node));
+        }
+    }
+    if !commands.is_empty() {
+        core.truth.propose_all(commands).await.map_err(status)?;
+    }
+    if view.state.unsettled.is_empty() {
+        core.live.retain_workers(|_| false);
+    } else {
+        core.live.retain_workers(|key| view.state.unsettled.contains(&key.attempt));
+    }
+    Ok(if view.state.nodes.is_empty() { Pass::Asleep } else { Pass::In(Duration::from_secs(1)) })
+}
+
+fn judge(core: &Core, state: &State, node: &Node) -> Option<Command> {
+    let since = state.clock.elapsed.0.saturating_sub(node.liveness_since.0);
+    let set = |liveness| {
+        Some(Command::SetLiveness(SetLiveness { node: node.name.clone(), liveness, orphans: None }))
+    };
+    match node.liveness {
+        Liveness::Joined => None,
+        Liveness::Ready => {
+            // A node that a new leader has not heard yet gets a full period from the leader's start.
+            let silent = match core.live.silence(&node.name) {
+                Some(heard) => heard.silent_ms >= UNREACHABLE_MS || heard.reset_ms.is_some_and(|ms| ms >= RESET_MS),
+                None => crate::clock::wall_ms().saturating_sub(core.group.started_ms) >= UNREACHABLE_MS,
+            };
+            silent.then(|| set(Liveness::Unreachable)).flatten()
+        }
+        Liveness::Unreachable => {
+            let back = core.live.session(&node.name).is_some()
+                && core.live.silence(&node.name).is_some_and(|heard| heard.silent_ms < RESET_MS);
+            match (back, since >= LOST_MS) {
+                (true, _) => set(Liveness::Ready),
+                (false, true) => set(Liveness::Lost),
+                (false, false) => None,
+            }
+        }
+        // Only a new session brings it back.
+        Liveness::Lost => None,
+    }
+}
+
+/// Gives up the attempts whose time on a lost node is over.
+fn lose(state: &State, node: &Node) -> Vec<Command> {
+    let unheard = state.clock.elapsed.0.saturating_sub(node.liveness_since.0).saturating_add(LOST_MS);
+    node.workers
+        .iter()
+        .filter(|key| lost_after(state, key).is_some_and(|limit| unheard >= limit))
+        .map(|key| {
+            let reason = format!("node {} is lost: not heard for {} s", node.name, unheard / 1_000);
+            Command::LoseAttempt(LoseAttempt { attempt: key.attempt.clone(), reason })
+        })
+        .collect()
+}
+
+/// How long the worker's attempt is waited for, if it lives.
+fn lost_after(state: &State, key: &WorkerKey) -> Option<u64> {
+    let (task, attempt) = state.attempt(&key.attempt)?;
+    if attempt.outcome.is_some() || attempt.number as usize != task.attempts.len() {
+        return None;
+    }
+    let set = match &key.attempt.task.parent {
+        Parent::Stage { run, .. } => state
+            .run(&key.attempt.task.project, run)
+            .and_then(|run| run.pipeline.stage(task.stage.as_ref()?.as_str()))
+            .and_then(|stage| stage.lost_after),
+        Parent::Revision { .. } => None,
+    };
+    let age = state.clock.wall.0.saturating_sub(attempt.placed_at.0);
+    let default = if age < OLD_ATTEMPT_MS { LOST_MS } else { OLD_LOST_AFTER_MS };
+    Some(set.map_or(default, |limit| limit.0))
+}

@@ -1,0 +1,262 @@
+//! Waiting tasks whose needs are at their end: conditions, inputs, and what equal work left.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use runyard_pipeline::expr::{Expr, Template};
+use runyard_pipeline::{ModelAt, ModelRef, Source, Stage};
+use runyard_state::entity::{ResolvedInput, ResolvedSource, Run, StageProgress, Task, TaskState};
+use runyard_state::{Command, Resolution, ResolveTasks, State};
+use runyard_types::{Cause, Digest, ProjectName, TaskKey};
+use tonic::Status;
+
+use super::Pass;
+use super::expressions::TaskEnv;
+use crate::contentkey::{self, Components};
+use crate::core::Core;
+use crate::errors::status;
+use crate::{stagecache, stagespec};
+
+/// Tasks resolved by one entry.
+const BATCH: usize = 256;
+
+pub(super) async fn pass(core: Core) -> Result<Pass, Status> {
+    let view = core.truth.view();
+    if view.state.resolvable.is_empty() {
+        return Ok(Pass::Asleep);
+    }
+    let worker = core.clone();
+    let state = Arc::clone(&view.state);
+    let items = tokio::task::spawn_blocking(move || resolve_all(&worker, &state))
+        .await
+        .map_err(|_| Status::internal("resolving was cut off"))?;
+    let mut answers = Vec::new();
+    let mut items = items.into_iter().peekable();
+    while items.peek().is_some() {
+        let items = items.by_ref().take(BATCH).collect();
+        answers.push(core.truth.propose(Command::ResolveTasks(ResolveTasks { items })));
+    }
+    for answer in answers {
+        answer.await.map_err(status)?;
+    }
+    Ok(Pass::Asleep)
+}
+
+fn resolve_all(core: &Core, state: &State) -> Vec<(TaskKey, Resolution)> {
+    let mut items = Vec::new();
+    for (project, name, stage_name) in state.resolvable.iter() {
+        let Some(run) = state.run(project, name) else { continue };
+        let mut code = None;
+        for task in state.stage_tasks(project, name, stage_name).filter(|task| task.state == TaskState::Waiting) {
+            let Some(stage) = task.stage.as_ref().and_then(|stage| run.pipeline.stage(stage.as_str())) else { continue };
+            let resolution = resolve(core, state, run, stage, task, &mut code).unwrap_or_else(|(cause, reason)| {
+                Resolution::Fail { cause, reason }
+            });
+            items.push((task.key.clone(), resolution));
+            if items.len() >= 16 * BATCH {
+                return items;
+            }
+        }
+    }
+    items
+}
+
+type Failed = (Cause, String);
+type Code = Option<BTreeMap<String, String>>;
+
+fn resolve(
+    core: &Core,
+    state: &State,
+    run: &Run,
+    stage: &Stage,
+    task: &Task,
+    code: &mut Code,
+) -> Result<Resolution, Failed> {
+    if let Some(reason) = &run.cancelled {
+        return Ok(Resolution::Fail { cause: Cause::Cancelled, reason: reason.clone() });
+    }
+    let env = TaskEnv { state, run, stage, task };
+    // A reference task belongs to its gate, which has looked already.
+    if task.variant.is_none()
+        && let Some(reason) = skipped(run, stage, &env)?
+    {
+        return Ok(Resolution::Skip { reason });
+    }
+    let inputs = inputs(state, run, stage, task)?;
+    if stagespec::is_leaders(stage) {
+        return Ok(Resolution::Begin { inputs });
+    }
+    let mut variables = BTreeMap::new();
+    for (name, text) in &stage.env {
+        let value = Template::parse(text).and_then(|template| template.render(&env)).map_err(|error| {
+            (Cause::Error, format!("variable {name} has no value: {}", error.message))
+        })?;
+        variables.insert(name.clone(), value);
+    }
+    if code.is_none() {
+        *code = Some(match run.code_root {
+            Some(root) => contentkey::code_files(&core.store, &run.project, root, &stage.code)
+                .map_err(|error| (Cause::Error, format!("the code snapshot cannot be read: {error}")))?,
+            None => BTreeMap::new(),
+        });
+    }
+    let empty = BTreeMap::new();
+    let files = code.as_ref().unwrap_or(&empty);
+    let components = contentkey::components(run, stage, task, &inputs, &variables, files);
+    let key = components.key();
+    // A mount's content is the host's: only the agent could tell whether it changed.
+    let mounted = inputs.iter().any(|input| matches!(input.source, ResolvedSource::Mount { .. }));
+    let usable = stage.cache && !run.no_cache && !mounted;
+    if usable && let Some(cached) = stagecache::find(core, &run.project, &key) {
+        return Ok(Resolution::Restore {
+            content_key: key,
+            inputs,
+            result: cached.result,
+            reason: format!("nothing that it depends on has changed since {}", cached.attempt),
+        });
+    }
+    let reason = miss_reason(core, run, stage, task, &components, mounted);
+    stagecache::set_latest(core, &task.key, &components);
+    Ok(Resolution::Queue { content_key: (!mounted).then_some(key), inputs, env: variables, reason })
+}
+
+fn miss_reason(core: &Core, run: &Run, stage: &Stage, task: &Task, now: &Components, mounted: bool) -> String {
+    if run.no_cache {
+        return "the run asked for no cache".to_owned();
+    }
+    if !stage.cache {
+        return "the stage has `cache: false`".to_owned();
+    }
+    if mounted {
+        return "it reads a mount, whose content may change".to_owned();
+    }
+    match stagecache::latest(core, &task.key) {
+        None => "it has not run before".to_owned(),
+        Some(before) => {
+            let changed = now.changed_since(&before);
+            match changed.len() {
+                0 => "its earlier result is no longer kept, or did not succeed".to_owned(),
+                1..=3 => format!("changed: {}", changed.join(", ")),
+                n => format!("changed: {} and {} more", changed[..3].join(", "), n - 3),
+            }
+        }
+    }
+}
+
+/// Why the task is skipped, if it is.
+fn skipped(run: &Run, stage: &Stage, env: &TaskEnv<'_>) -> Result<Option<String>, Failed> {
+    let blocked = || {
+        stage
+            .needs
+            .iter()
+            .filter_map(|need| Some((need, run.stages.get(need)?)))
+            .find(|(_, progress)| !progress.is_success())
+            .map(|(need, progress): (_, &StageProgress)| format!("{need} {}", past(progress)))
+    };
+    let Some(source) = &stage.condition else { return Ok(blocked()) };
+    let expr = Expr::parse(source)
+        .map_err(|error| (Cause::Error, format!("the condition `{source}` cannot be read: {}", error.message)))?;
+    let holds = expr
+        .holds(env)
+        .map_err(|error| (Cause::Error, format!("the condition `{source}` has no value: {}", error.message)))?;
+    if holds {
+        return Ok(None);
+    }
+    let by_need = (!expr.asks_status()).then(blocked).flatten();
+    Ok(Some(by_need.unwrap_or_else(|| format!("its condition `{source}` does not hold"))))
+}
+
+fn past(progress: &StageProgress) -> &'static str {
+    if progress.failed > 0 {
+        "failed"
+    } else if progress.error > 0 {
+        "ended in an error"
+    } else if progress.cancelled > 0 {
+        "was cancelled"
+    } else {
+        "was skipped"
+    }
+}
+
+fn inputs(state: &State, run: &Run, stage: &Stage, task: &Task) -> Result<Vec<ResolvedInput>, Failed> {
+    let mut resolved = Vec::new();
+    for (name, input) in &stage.inputs {
+        let swapped = task.variant.as_ref().filter(|(swapped, _)| swapped == name.as_str());
+        if let Some((_, root)) = swapped {
+            resolved.push(ResolvedInput {
+                name: name.to_string(),
+                from: format!("the model {}", root.short()),
+                source: ResolvedSource::Tree(*root),
+                at: input.at.clone(),
+            });
+            continue;
+        }
+        let source = match &input.source {
+            Source::Output { stage: from, output } => {
+                resolved.extend(from_stage(state, run, (name.as_str(), &input.at), from, output)?);
+                continue;
+            }
+            Source::File(path) => {
+                let root = run.files.get(path).ok_or_else(|| {
+                    (Cause::Failure, format!("file:{path} was not uploaded with the run; submit it again"))
+                })?;
+                ResolvedSource::Tree(*root)
+            }
+            Source::Mount { path, digest } => ResolvedSource::Mount { path: path.clone(), digest: *digest },
+            Source::Model(model) => ResolvedSource::Tree(model_root(state, &run.project, model)?),
+        };
+        resolved.push(ResolvedInput {
+            name: name.to_string(),
+            from: input.source.to_string(),
+            source,
+            at: input.at.clone(),
+        });
+    }
+    Ok(resolved)
+}
+
+/// An output of another stage: of its only task, or of each task of its matrix in a folder of its label.
+fn from_stage(
+    state: &State,
+    run: &Run,
+    (name, at): (&str, &Option<String>),
+    from: &runyard_types::StageName,
+    output: &runyard_types::Name,
+) -> Result<Vec<ResolvedInput>, Failed> {
+    let mut resolved = Vec::new();
+    for task in state.stage_tasks(&run.project, &run.name, from) {
+        let found = task.result.outputs.get(output.as_str()).ok_or_else(|| {
+            (Cause::Failure, format!("{} has left no output `{output}`", task.key))
+        })?;
+        let at = match (task.key.index, at) {
+            (None, at) => at.clone(),
+            (Some(_), None) => Some(format!("{name}/{}", task.label)),
+            (Some(_), Some(at)) => Some(format!("{}/{}", at.trim_end_matches('/'), task.label)),
+        };
+        resolved.push(ResolvedInput {
+            name: name.to_owned(),
+            from: format!("{from}.{output}"),
+            source: ResolvedSource::Tree(found.root),
+            at,
+        });
+    }
+    Ok(resolved)
+}
+
+/// The root of a model at a version or alias.
+pub(super) fn model_root(state: &State, project: &ProjectName, model: &ModelRef) -> Result<Digest, Failed> {
+    let missing = |what: String| (Cause::Failure, what);
+    let entity = state
+        .model(project, &model.name)
+        .ok_or_else(|| missing(format!("there is no model `{}`", model.name)))?;
+    let number = match &model.at {
+        ModelAt::Version(number) => *number,
+        ModelAt::Alias(alias) => {
+            entity.aliases.get(alias).ok_or_else(|| missing(format!("there is no alias `{model}`")))?.version
+        }
+    };
+    let version = entity
+        .version(number)
+        .ok_or_else(|| missing(format!("there is no version {number} of model `{}`", model.name)))?;
+    Ok(version.root)
+}

@@ -1,0 +1,99 @@
+//! Why a task does not run, from the scheduler's own predicate.
+
+use runyard_proto::v1::{Reason, WhyRequest, WhyResponse};
+use runyard_scheduler::{Limits, explain};
+use runyard_state::State;
+use runyard_state::entity::{Task, TaskState};
+use tonic::Status;
+
+use super::names;
+use crate::reconcile::{cluster, demands};
+
+pub(super) fn why(state: &State, request: &WhyRequest) -> Result<WhyResponse, Status> {
+    let project = names::project(&request.project)?;
+    let target = names::target(state, &project, &request.target)?;
+    let tasks = target.tasks(state);
+    // The task that holds the others up: the first that is queued, else waiting, else the last.
+    let task = tasks
+        .iter()
+        .find(|task| task.state == TaskState::Queued)
+        .or_else(|| tasks.iter().find(|task| task.state == TaskState::Active))
+        .or_else(|| tasks.iter().find(|task| task.state == TaskState::Waiting))
+        .or_else(|| tasks.iter().rfind(|task| matches!(task.state, TaskState::Failed | TaskState::Error)))
+        .or_else(|| tasks.last())
+        .ok_or_else(|| Status::not_found(format!("`{}` has no tasks", request.target)))?;
+    let mut answer = WhyResponse {
+        task: task.key.to_string(),
+        state: task.state.as_str().to_owned(),
+        sentence: sentence(state, task),
+        nodes_total: state.nodes.size() as u32,
+        ..Default::default()
+    };
+    if task.state == TaskState::Queued {
+        queued(state, task, &mut answer);
+    }
+    Ok(answer)
+}
+
+fn queued(state: &State, task: &Task, answer: &mut WhyResponse) {
+    let cluster = cluster(state);
+    let (queue, _) = demands(state);
+    let limits = Limits { now_ms: state.clock.wall.0, ..Limits::default() };
+    let Some(explanation) = explain(&cluster, &queue, &limits, &task.key) else {
+        answer.sentence = if task.not_before > state.clock.elapsed {
+            let wait = runyard_types::DurationMs(task.not_before.0 - state.clock.elapsed.0);
+            format!("it is tried again in {wait}: {}", task.reason)
+        } else {
+            "its attempt before is not released yet, or its stage runs as many tasks as `max-parallel` allows".to_owned()
+        };
+        return;
+    };
+    answer.nodes_total = explanation.nodes_total as u32;
+    answer.position = explanation.position.unwrap_or(0) as u32;
+    answer.cheapest_change = explanation.change.as_ref().map(ToString::to_string).unwrap_or_default();
+    answer.reasons = explanation
+        .reasons
+        .iter()
+        .map(|count| Reason {
+            reason: count.reason.to_string(),
+            nodes: count.nodes as u32,
+            examples: count.examples.iter().map(ToString::to_string).collect(),
+            holders: count.holders.clone(),
+        })
+        .collect();
+    answer.sentence = if answer.nodes_total == 0 {
+        "no node has joined yet; `runyard token create` and `runyard agent --join` add one".to_owned()
+    } else if answer.reasons.is_empty() {
+        "it is about to be placed".to_owned()
+    } else {
+        let reasons: Vec<String> =
+            answer.reasons.iter().map(|reason| format!("{} {}", reason.nodes, reason.reason)).collect();
+        format!("0/{} nodes can take it now: {}", answer.nodes_total, reasons.join(", "))
+    };
+}
+
+fn sentence(state: &State, task: &Task) -> String {
+    match task.state {
+        TaskState::Waiting => {
+            let open = task
+                .key
+                .run()
+                .and_then(|run| state.run(&task.key.project, run))
+                .and_then(|run| Some((run, run.pipeline.stage(task.stage.as_ref()?.as_str())?)))
+                .map(|(run, stage)| {
+                    let open = stage.needs.iter().filter(|need| run.stages.get(*need).is_some_and(|p| !p.is_final()));
+                    open.map(ToString::to_string).collect::<Vec<_>>().join(", ")
+                })
+                .unwrap_or_default();
+            if open.is_empty() { "its inputs are being resolved".to_owned() } else { format!("it waits for {open}") }
+        }
+        TaskState::Active if task.attempts.is_empty() => match task.reason.as_str() {
+            "" => "the coordinator carries it out now".to_owned(),
+            reason => reason.to_owned(),
+        },
+        TaskState::Active => "it runs".to_owned(),
+        TaskState::Queued => String::new(),
+        _ if task.reason.is_empty() => format!("it {}", task.state.as_str()),
+        _ => format!("it is {}: {}", task.state.as_str(), task.reason),
+    }
+}

@@ -1,0 +1,80 @@
+//! The stage cache: what equal work left, kept as action objects in the blob store.
+
+use runyard_state::State;
+use runyard_state::entity::{Task, TaskResult, TaskState};
+use runyard_types::{AttemptKey, Digest, Parent, ProjectName, TaskKey, decode, encode};
+use serde::{Deserialize, Serialize};
+
+use crate::contentkey::Components;
+use crate::core::Core;
+
+/// What is kept under a content key.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Cached {
+    pub(crate) version: u32,
+    /// The attempt that did the work.
+    pub(crate) attempt: String,
+    pub(crate) at_ms: u64,
+    pub(crate) result: TaskResult,
+}
+
+/// An earlier result that is still whole in the store.
+pub(crate) fn find(core: &Core, project: &ProjectName, key: &Digest) -> Option<Cached> {
+    let bytes = core.store.ac_get(project, key)?;
+    let cached: Cached = decode("a cached result", &bytes).ok()?;
+    let whole = cached
+        .result
+        .outputs
+        .values()
+        .all(|output| core.store.has_tree(project, output.root).unwrap_or(false));
+    whole.then_some(cached)
+}
+
+/// Remembers what an attempt left, if it succeeded and its stage may be cached.
+pub(crate) async fn remember(core: &Core, attempt: &AttemptKey) {
+    let view = core.truth.view();
+    let Some((task, ended)) = view.state.attempt(attempt) else { return };
+    let Some(key) = task.content_key else { return };
+    if task.state != TaskState::Succeeded || !may_cache(&view.state, task) {
+        return;
+    }
+    let cached = Cached {
+        version: 1,
+        attempt: attempt.to_string(),
+        at_ms: ended.ended_at.map_or(0, |at| at.0),
+        result: task.result.clone(),
+    };
+    let project = attempt.task.project.clone();
+    let store = core.store.clone();
+    let stored = tokio::task::spawn_blocking(move || store.ac_put(&project, &key, &encode(&cached))).await;
+    // A result that is not cached costs time, not truth.
+    if let Ok(Err(error)) = stored {
+        tracing::warn!(%attempt, %error, "the result could not be cached");
+    }
+}
+
+fn may_cache(state: &State, task: &Task) -> bool {
+    let Some(run) = task.key.run().and_then(|run| state.run(&task.key.project, run)) else { return false };
+    task.stage.as_ref().and_then(|stage| run.pipeline.stage(stage.as_str())).is_some_and(|stage| stage.cache)
+}
+
+/// Under which the components of the latest run of a task are kept, to say what changed since.
+fn latest_key(task: &TaskKey) -> Digest {
+    let name = match &task.parent {
+        Parent::Stage { run, stage } => format!("latest {} {stage} {:?}", run.pipeline, task.index),
+        Parent::Revision { .. } => task.to_string(),
+    };
+    Digest::of(name.as_bytes())
+}
+
+/// The components with which the task ran before.
+pub(crate) fn latest(core: &Core, task: &TaskKey) -> Option<Components> {
+    decode("the latest components", &core.store.ac_get(&task.project, &latest_key(task))?).ok()
+}
+
+/// Keeps the components with which the task is about to run.
+pub(crate) fn set_latest(core: &Core, task: &TaskKey, components: &Components) {
+    if let Err(error) = core.store.ac_put(&task.project, &latest_key(task), &encode(components)) {
+        tracing::debug!(%task, %error, "what the task depends on could not be kept");
+    }
+}

@@ -1,0 +1,7 @@
+//! The replicated state as the rest of the server sees it: read a view, propose commands, watch.
+
+mod machine;
+mod proposer;
+
+pub(crate) use machine::{Machine, Published};
+pub(crate) use proposer::{Denied, Truth};

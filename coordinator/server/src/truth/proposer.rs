@@ -1,0 +1,103 @@
+//! Proposing commands and reading what was acknowledged.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use runyard_consensus::{Handle, ProposeError, ReadError, Status};
+use runyard_state::{Applied, Command, Entry, Refusal, Reply, STATE_VERSION, Stamp};
+use runyard_types::{DurationMs, TimestampMs, encode};
+use tokio::sync::{oneshot, watch};
+
+use super::machine::{Published, View};
+
+/// The largest entry, in bytes.
+const ENTRY_BYTES_MAX: usize = 1 << 20;
+
+/// Why a command was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Denied {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error("the change takes {bytes} bytes, over the limit of {ENTRY_BYTES_MAX}; split it up")]
+    TooLarge { bytes: usize },
+    #[error("cannot propose a change now")]
+    Propose(#[source] ProposeError),
+    #[error("cannot read the latest state now")]
+    Read(#[source] ReadError),
+    #[error("the coordinator is stopping")]
+    Stopping,
+}
+
+/// The replicated state: views, proposals, watches.
+#[derive(Clone)]
+pub(crate) struct Truth {
+    consensus: Arc<Handle<Vec<Applied>>>,
+    published: Arc<Published>,
+    /// When the entry before was proposed, so that each carries the monotonic time since.
+    last: Arc<Mutex<Instant>>,
+}
+
+impl std::fmt::Debug for Truth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Truth").finish_non_exhaustive()
+    }
+}
+
+impl Truth {
+    pub(crate) fn new(consensus: Handle<Vec<Applied>>, published: Arc<Published>) -> Self {
+        Self { consensus: Arc::new(consensus), published, last: Arc::new(Mutex::new(Instant::now())) }
+    }
+
+    /// The newest view of this peer; it may lag behind what others were told.
+    pub(crate) fn view(&self) -> Arc<View> {
+        self.published.view()
+    }
+
+    /// A view that has every write acknowledged before this call.
+    pub(crate) async fn read(&self) -> Result<Arc<View>, Denied> {
+        let (send, receive) = oneshot::channel();
+        self.consensus.read_index(Box::new(move |result| drop(send.send(result))));
+        receive.await.map_err(|_| Denied::Stopping)?.map_err(Denied::Read)?;
+        Ok(self.view())
+    }
+
+    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
+        self.published.watch()
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        self.consensus.status()
+    }
+
+    /// Proposes commands as one entry; each is answered by itself. The answer comes after the entry is
+    /// durable, committed and applied.
+    pub(crate) async fn propose_all(&self, commands: Vec<Command>) -> Result<Vec<Applied>, Denied> {
+        if commands.is_empty() {
+            return Ok(Vec::new());
+        }
+        let data = encode(&Entry { min_version: STATE_VERSION, at: self.stamp(), commands });
+        if data.len() > ENTRY_BYTES_MAX {
+            return Err(Denied::TooLarge { bytes: data.len() });
+        }
+        let (send, receive) = oneshot::channel();
+        self.consensus.propose(data, Box::new(move |result| drop(send.send(result))));
+        receive.await.map_err(|_| Denied::Stopping)?.map_err(Denied::Propose)
+    }
+
+    /// Proposes one command.
+    pub(crate) async fn propose(&self, command: Command) -> Result<Reply, Denied> {
+        let applied = self.propose_all(vec![command]).await?;
+        let Some(applied) = applied.into_iter().next() else { return Err(Denied::Stopping) };
+        Ok(applied.outcome?)
+    }
+
+    fn stamp(&self) -> Stamp {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let now = Instant::now();
+        // Whole milliseconds only; what is cut off counts for the next entry.
+        let delta = now.duration_since(*last).as_millis() as u64;
+        *last += std::time::Duration::from_millis(delta);
+        Stamp { wall: TimestampMs(wall as u64), delta: DurationMs(delta) }
+    }
+}

@@ -1,0 +1,170 @@
+//! Forward steps of workers, as their node reports them.
+
+use runyard_types::{Cause, NodeName, Outcome, WorkerKey};
+
+use crate::command::{ReportWorkers, WorkerStep};
+use crate::entity::WorkerPhase;
+use crate::event::EventKind;
+use crate::refusal::Refusal;
+use crate::state::{Ctx, Reply, State};
+
+impl State {
+    pub(super) fn report_workers(&mut self, ctx: &mut Ctx, command: ReportWorkers) -> Reply {
+        let node = command.node;
+        let items =
+            command.items.into_iter().map(|(key, step)| self.report_worker(ctx, &node, &key, step));
+        Reply::Items(items.collect())
+    }
+
+    fn report_worker(
+        &mut self,
+        ctx: &mut Ctx,
+        node: &NodeName,
+        key: &WorkerKey,
+        step: WorkerStep,
+    ) -> Result<(), Refusal> {
+        let (attempt, worker) =
+            self.worker(key).ok_or_else(|| Refusal::not_found("worker", key))?;
+        if worker.node != *node {
+            return Err(Refusal::Denied { what: format!("worker {key} is not on node {node}") });
+        }
+        let (phase, ended) = (worker.phase, attempt.outcome.is_some());
+        match step {
+            WorkerStep::Prepared { port } => {
+                self.forward(key, phase, WorkerPhase::Prepared, port, ended)?
+            }
+            WorkerStep::Running { port } => {
+                self.forward(key, phase, WorkerPhase::Running, port, ended)?
+            }
+            WorkerStep::Finished => self.forward(key, phase, WorkerPhase::Finished, 0, false)?,
+            WorkerStep::Released => self.release_worker(key, phase)?,
+            WorkerStep::Wedged { reason } => {
+                if phase == WorkerPhase::Released {
+                    return Err(backward(key, phase));
+                }
+                self.worker_mut(key, |worker| worker.wedged = Some(reason.clone()))?;
+                self.emit(
+                    ctx,
+                    Some(&key.attempt.task.project),
+                    EventKind::WorkerWedged {
+                        worker: key.to_string(),
+                        task: key.attempt.task.clone(),
+                        reason,
+                    },
+                );
+            }
+        }
+        self.after_step(ctx, key)
+    }
+
+    fn forward(
+        &mut self,
+        key: &WorkerKey,
+        from: WorkerPhase,
+        to: WorkerPhase,
+        port: u16,
+        ended: bool,
+    ) -> Result<(), Refusal> {
+        // A gang's worker whose attempt has ended may not start; it may only finish and release.
+        if from >= to || ended {
+            return Err(backward(key, from));
+        }
+        self.worker_mut(key, |worker| {
+            worker.phase = to;
+            if port != 0 {
+                worker.port = port;
+            }
+        })
+    }
+
+    fn release_worker(&mut self, key: &WorkerKey, from: WorkerPhase) -> Result<(), Refusal> {
+        if from == WorkerPhase::Released {
+            return Err(backward(key, from));
+        }
+        let resources = self.task_mut(&key.attempt.task)?.resources.clone();
+        let mut name = None;
+        self.worker_mut(key, |worker| {
+            worker.phase = WorkerPhase::Released;
+            worker.wedged = None;
+            name = Some(worker.node.clone());
+        })?;
+        if let Some(name) = name {
+            let node = self.node_mut(&name)?;
+            if node.workers.remove(key) {
+                node.used.cpu.0 -= resources.cpu.0;
+                node.used.memory.0 -= resources.memory.0;
+                node.used.devices.retain(|_, holder| holder != key);
+            }
+        }
+        self.settle(&key.attempt);
+        Ok(())
+    }
+
+    /// What follows for the attempt as a whole.
+    fn after_step(&mut self, ctx: &mut Ctx, key: &WorkerKey) -> Result<(), Refusal> {
+        let wall = self.clock.wall;
+        let number = key.attempt.number as usize;
+        let task = self.task_mut(&key.attempt.task)?;
+        let Some(attempt) = task.attempts.get_mut(number - 1) else { return Ok(()) };
+        if attempt.outcome.is_some() {
+            return Ok(());
+        }
+        if !attempt.go && attempt.workers.iter().all(|worker| worker.phase >= WorkerPhase::Prepared)
+        {
+            attempt.go = true;
+        }
+        let running = attempt.workers.iter().any(|worker| worker.phase == WorkerPhase::Running);
+        if running && attempt.started_at.is_none() {
+            attempt.started_at = Some(wall);
+            let kind = EventKind::AttemptStarted {
+                attempt: key.attempt.to_string(),
+                task: key.attempt.task.clone(),
+            };
+            self.emit(ctx, Some(&key.attempt.task.project), kind);
+            return Ok(());
+        }
+        // A worker that is gone without a result, as when it never started, ends the attempt.
+        if attempt.is_released() {
+            let outcome = match &attempt.stop {
+                Some(stop) => Outcome::Ended { cause: stop.cause, reason: stop.reason.clone() },
+                None => Outcome::Ended {
+                    cause: Cause::Error,
+                    reason: "its workers were released without a result".to_owned(),
+                },
+            };
+            self.end_attempt(ctx, &key.attempt, outcome, None)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn worker_mut(
+        &mut self,
+        key: &WorkerKey,
+        change: impl FnOnce(&mut crate::entity::Worker),
+    ) -> Result<(), Refusal> {
+        let task = self.task_mut(&key.attempt.task)?;
+        let worker = task
+            .attempts
+            .get_mut((key.attempt.number as usize).wrapping_sub(1))
+            .and_then(|attempt| attempt.workers.get_mut(key.rank as usize))
+            .ok_or_else(|| Refusal::not_found("worker", key))?;
+        change(worker);
+        Ok(())
+    }
+
+    /// Drops the attempt from the unsettled ones once nothing of it is held or unsealed.
+    pub(super) fn settle(&mut self, key: &runyard_types::AttemptKey) {
+        let settled = self.attempt(key).is_none_or(|(_, attempt)| {
+            attempt.outcome.is_some()
+                && attempt.is_released()
+                && attempt.workers.iter().all(|worker| worker.log.complete)
+        });
+        if settled {
+            self.unsettled.remove_mut(key);
+        }
+    }
+}
+
+fn backward(key: &WorkerKey, phase: WorkerPhase) -> Refusal {
+    Refusal::precondition(format!("worker {key} is past that step already ({phase:?})"))
+}

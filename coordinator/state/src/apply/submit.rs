@@ -1,0 +1,186 @@
+//! Accepting a run.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use runyard_pipeline::{Stage, expand_matrix};
+use runyard_types::{DurationMs, Parent, RunName, TaskKey};
+
+use crate::command::SubmitRun;
+use crate::entity::{Run, RunState, StageProgress, Task, TaskResult, TaskState};
+use crate::event::EventKind;
+use crate::refusal::Refusal;
+use crate::state::{Ctx, Remembered, Reply, State};
+
+impl State {
+    pub(super) fn submit_run(
+        &mut self,
+        ctx: &mut Ctx,
+        command: SubmitRun,
+    ) -> Result<Reply, Refusal> {
+        self.forget_old_keys();
+        let key = (command.idempotency.principal.clone(), command.idempotency.key);
+        if let Some(known) = self.remembered.get(&key) {
+            if known.request != command.idempotency.request {
+                return Err(Refusal::conflict(format!(
+                    "the idempotency key {} was used for another request, which became {}; use a new key",
+                    key.1, known.run
+                )));
+            }
+            return Ok(Reply::Run { name: known.run.clone(), uid: key.1, existed: true });
+        }
+        let age = self.clock.wall.0.saturating_sub(key.1.timestamp_ms());
+        if age > self.limits.key_age.0 {
+            return Err(Refusal::precondition(format!(
+                "the idempotency key {} is {} old, over the {} that keys are accepted for; use a new key",
+                key.1,
+                DurationMs(age),
+                self.limits.key_age
+            )));
+        }
+
+        let tasks: Vec<(usize, u32)> = command
+            .pipeline
+            .stages
+            .iter()
+            .enumerate()
+            .map(|(at, stage)| (at, expand_matrix(stage).map_or(0, |points| points.len() as u32)))
+            .collect();
+        let count = tasks.iter().map(|(_, count)| *count).fold(0u32, u32::saturating_add);
+        if self.open_tasks.saturating_add(count) > self.limits.open_tasks {
+            return Err(Refusal::Exhausted {
+                what: format!(
+                    "the group holds {} open tasks and {count} more would pass its limit of {}; wait for runs to end, or cancel some",
+                    self.open_tasks, self.limits.open_tasks
+                ),
+            });
+        }
+
+        let numbered = (command.project.clone(), command.pipeline.name.clone());
+        let number = self.numbers.get(&numbered).copied().unwrap_or(0) + 1;
+        let name = RunName { pipeline: command.pipeline.name.clone(), number };
+        self.numbers.insert_mut(numbered, number);
+        self.remembered.insert_mut(
+            key.clone(),
+            Remembered {
+                request: command.idempotency.request,
+                run: name.clone(),
+                until: DurationMs(self.clock.elapsed.0.saturating_add(self.limits.idempotency.0)),
+            },
+        );
+
+        let pipeline = Arc::new(command.pipeline);
+        let mut stages = BTreeMap::new();
+        for stage in &pipeline.stages {
+            let mut waiting = 0;
+            for task in new_tasks(&command.project, &name, stage, command.priority) {
+                self.tasks.insert_mut(task.key.clone(), Arc::new(task));
+                waiting += 1;
+            }
+            self.open_tasks += waiting;
+            stages
+                .insert(stage.name.clone(), StageProgress { waiting, ..StageProgress::default() });
+            if stage.needs.is_empty() && waiting > 0 {
+                self.resolvable.insert_mut((
+                    command.project.clone(),
+                    name.clone(),
+                    stage.name.clone(),
+                ));
+            }
+        }
+        let run = Run {
+            project: command.project.clone(),
+            name: name.clone(),
+            uid: key.1,
+            principal: key.0,
+            created_at: self.clock.wall,
+            started_at: None,
+            ended_at: None,
+            state: RunState::Queued,
+            git: command.git,
+            params: command.params,
+            code_root: command.code_root,
+            files: command.files,
+            pipeline,
+            no_cache: command.no_cache,
+            priority: command.priority,
+            stages,
+            cancelled: None,
+        };
+        let kind = EventKind::RunSubmitted { run: name.clone(), principal: run.principal.clone() };
+        self.emit(ctx, Some(&command.project), kind);
+        self.runs.insert_mut((command.project, name.clone()), Arc::new(run));
+        Ok(Reply::Run { name, uid: key.1, existed: false })
+    }
+
+    /// Keys are forgotten by elapsed time, so that a jump of the wall clock forgets none too early.
+    fn forget_old_keys(&mut self) {
+        let now = self.clock.elapsed;
+        if !self.remembered.iter().take(64).any(|(_, known)| known.until <= now) {
+            return;
+        }
+        let old: Vec<_> = self
+            .remembered
+            .iter()
+            .filter(|(_, known)| known.until <= now)
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in old {
+            self.remembered.remove_mut(&key);
+        }
+    }
+}
+
+/// The tasks of a stage, one for each point of its matrix.
+fn new_tasks<'a>(
+    project: &'a runyard_types::ProjectName,
+    run: &'a RunName,
+    stage: &'a Stage,
+    priority: i32,
+) -> impl Iterator<Item = Task> + 'a {
+    let parent = Parent::Stage { run: run.clone(), stage: stage.name.clone() };
+    expand_matrix(stage).unwrap_or_default().into_iter().map(move |point| Task {
+        key: TaskKey {
+            project: project.clone(),
+            parent: parent.clone(),
+            index: stage.matrix.is_some().then_some(point.index),
+        },
+        stage: Some(stage.name.clone()),
+        label: point.label,
+        values_in: point
+            .values
+            .into_iter()
+            .map(|(axis, value)| (axis.to_string(), value))
+            .collect(),
+        state: TaskState::Waiting,
+        resources: stage.resources.clone(),
+        nodes: stage.nodes.max(1),
+        network: stage.network.clone(),
+        priority: priority.saturating_add(stage_priority(stage)),
+        attempts: Vec::new(),
+        failures: 0,
+        errors: 0,
+        not_before: DurationMs::ZERO,
+        queued_at: None,
+        ended_at: None,
+        content_key: None,
+        inputs: Vec::new(),
+        env: BTreeMap::new(),
+        variant: None,
+        cached: false,
+        cache_reason: String::new(),
+        result: TaskResult::default(),
+        reason: String::new(),
+        gate: None,
+        revision: None,
+    })
+}
+
+/// A stage's class outweighs any priority that a submission may give.
+fn stage_priority(stage: &Stage) -> i32 {
+    match stage.priority {
+        runyard_pipeline::Priority::Low => -1_000_000,
+        runyard_pipeline::Priority::Normal => 0,
+        runyard_pipeline::Priority::High => 1_000_000,
+    }
+}

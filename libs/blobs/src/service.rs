@@ -1,0 +1,317 @@
+//! The `Blobs` service over a [`LocalStore`].
+//!
+//! Disk and hashing run on blocking threads, whose number is bounded; messages carry at most
+//! [`DATA_BYTES`]. Windows and frame sizes are the server's to set.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use runyard_proto::v1::blobs_server::Blobs;
+use runyard_proto::v1::{
+    FindMissingRequest, FindMissingResponse, PackStatusRequest, PackStatusResponse,
+    PutChunksRequest, PutChunksResponse, ReadChunksRequest, ReadChunksResponse, UploadPackRequest,
+    UploadPackResponse,
+};
+use runyard_types::{Digest, ProjectName};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::spawn_blocking;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::metadata::MetadataMap;
+use tonic::{Extensions, Request, Response, Status, Streaming};
+
+use crate::chunk::Chunk;
+use crate::pack::PackId;
+use crate::store::{LocalStore, StoreError};
+
+/// Bytes of data in one streamed message.
+pub const DATA_BYTES: usize = 256 << 10;
+/// Streams served at once; more are told to come back.
+const STREAMS_MAX: usize = 256;
+/// A sender that is silent for longer is cut; it goes on where it was.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// What a call wants to do in a project.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    Read,
+    Write,
+}
+
+/// Decides whether a caller may do that; it must not block.
+pub type Authorise = Arc<
+    dyn Fn(&MetadataMap, &Extensions, &ProjectName, Access) -> Result<(), Status> + Send + Sync,
+>;
+
+/// The service.
+#[derive(Clone)]
+pub struct BlobService {
+    store: Arc<LocalStore>,
+    authorise: Authorise,
+    streams: Arc<Semaphore>,
+}
+
+impl std::fmt::Debug for BlobService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BlobService").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+enum Arrival {
+    Data(u64, Bytes),
+    /// The sender has sent all.
+    End,
+}
+
+impl BlobService {
+    /// Serves `store` to those whom `authorise` lets in.
+    pub fn new(store: Arc<LocalStore>, authorise: Authorise) -> Self {
+        Self { store, authorise, streams: Arc::new(Semaphore::new(STREAMS_MAX)) }
+    }
+
+    fn enter(
+        &self,
+        metadata: &MetadataMap,
+        extensions: &Extensions,
+        project: &str,
+        access: Access,
+    ) -> Result<ProjectName, Status> {
+        let project = ProjectName::new(project)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        (self.authorise)(metadata, extensions, &project, access)?;
+        Ok(project)
+    }
+
+    fn stream(&self) -> Result<OwnedSemaphorePermit, Status> {
+        self.streams.clone().try_acquire_owned().map_err(|_| {
+            Status::resource_exhausted("too many blob transfers at once; try again in a moment")
+        })
+    }
+
+    /// Receives one pack from a stream of messages, the first of which names it.
+    pub async fn receive_pack<S>(
+        &self,
+        metadata: &MetadataMap,
+        extensions: &Extensions,
+        mut messages: S,
+    ) -> Result<UploadPackResponse, Status>
+    where
+        S: Stream<Item = Result<UploadPackRequest, Status>> + Unpin + Send,
+    {
+        let first = next(&mut messages).await?;
+        let first = first.ok_or_else(|| Status::invalid_argument("the upload names no pack"))?;
+        let project = self.enter(metadata, extensions, &first.project, Access::Write)?;
+        let pack = pack_id(&first.pack)?;
+        let permit = self.stream()?;
+        let (arrivals, received) = mpsc::channel(8);
+        let store = self.store.clone();
+        let writing = spawn_blocking(move || {
+            let done = write_pack(&store, &project, pack, first.size_bytes, received);
+            drop(permit);
+            done
+        });
+        // When the writer has failed its end of the channel is closed; its error is told below.
+        let mut open = arrivals.send(Arrival::Data(first.offset, first.data)).await.is_ok();
+        while open {
+            match next(&mut messages).await? {
+                Some(message) => {
+                    let arrival = Arrival::Data(message.offset, message.data);
+                    open = arrivals.send(arrival).await.is_ok();
+                }
+                None => {
+                    let _ = arrivals.send(Arrival::End).await;
+                    break;
+                }
+            }
+        }
+        drop(arrivals);
+        let chunks = joined(writing.await)?.map_err(|error| status(&error))?;
+        Ok(UploadPackResponse { chunks })
+    }
+}
+
+async fn next<S>(messages: &mut S) -> Result<Option<UploadPackRequest>, Status>
+where
+    S: Stream<Item = Result<UploadPackRequest, Status>> + Unpin,
+{
+    match tokio::time::timeout(SILENCE, messages.next()).await {
+        Ok(message) => message.transpose(),
+        Err(_) => {
+            Err(Status::deadline_exceeded("the upload was silent for a minute; go on with it"))
+        }
+    }
+}
+
+fn write_pack(
+    store: &LocalStore,
+    project: &ProjectName,
+    pack: PackId,
+    size: u64,
+    mut received: mpsc::Receiver<Arrival>,
+) -> Result<u64, StoreError> {
+    let upload = store.upload_pack(project, pack, size)?;
+    while let Some(arrival) = received.blocking_recv() {
+        match arrival {
+            Arrival::Data(offset, data) => upload.append(offset, &data)?,
+            Arrival::End => return upload.finish(),
+        }
+    }
+    // The sender was cut off and nobody waits for an answer; what came stays for the next try.
+    let received = upload.status()?.received_bytes;
+    Err(StoreError::Gap { pack, received, offset: size })
+}
+
+#[tonic::async_trait]
+impl Blobs for BlobService {
+    async fn find_missing(
+        &self,
+        request: Request<FindMissingRequest>,
+    ) -> Result<Response<FindMissingResponse>, Status> {
+        let (metadata, extensions, request) = request.into_parts();
+        let project = self.enter(&metadata, &extensions, &request.project, Access::Read)?;
+        let ids = digests(&request.chunks)?;
+        let missing = self.store.find_missing(&project, &ids);
+        let missing = missing.iter().map(|id| Bytes::copy_from_slice(id.as_bytes())).collect();
+        Ok(Response::new(FindMissingResponse { missing }))
+    }
+
+    async fn pack_status(
+        &self,
+        request: Request<PackStatusRequest>,
+    ) -> Result<Response<PackStatusResponse>, Status> {
+        let (metadata, extensions, request) = request.into_parts();
+        let project = self.enter(&metadata, &extensions, &request.project, Access::Write)?;
+        let pack = pack_id(&request.pack)?;
+        let store = self.store.clone();
+        let found = joined(spawn_blocking(move || store.pack_status(&project, pack)).await)?;
+        let found = found.map_err(|error| status(&error))?;
+        let (complete, received_bytes) = (found.complete, found.received_bytes);
+        Ok(Response::new(PackStatusResponse { complete, received_bytes }))
+    }
+
+    async fn upload_pack(
+        &self,
+        request: Request<Streaming<UploadPackRequest>>,
+    ) -> Result<Response<UploadPackResponse>, Status> {
+        let (metadata, extensions, messages) = request.into_parts();
+        self.receive_pack(&metadata, &extensions, messages).await.map(Response::new)
+    }
+
+    async fn put_chunks(
+        &self,
+        request: Request<PutChunksRequest>,
+    ) -> Result<Response<PutChunksResponse>, Status> {
+        let (metadata, extensions, request) = request.into_parts();
+        let project = self.enter(&metadata, &extensions, &request.project, Access::Write)?;
+        let stored = request.chunks.len() as u64;
+        let permit = self.stream()?;
+        let store = self.store.clone();
+        let put = spawn_blocking(move || {
+            let chunks = request.chunks.into_iter().map(Chunk::new).collect();
+            let done = store.put_chunks(&project, chunks);
+            drop(permit);
+            done
+        });
+        joined(put.await)?.map_err(|error| status(&error))?;
+        Ok(Response::new(PutChunksResponse { stored }))
+    }
+
+    type ReadChunksStream =
+        Pin<Box<dyn Stream<Item = Result<ReadChunksResponse, Status>> + Send + 'static>>;
+
+    async fn read_chunks(
+        &self,
+        request: Request<ReadChunksRequest>,
+    ) -> Result<Response<Self::ReadChunksStream>, Status> {
+        let (metadata, extensions, request) = request.into_parts();
+        let project = self.enter(&metadata, &extensions, &request.project, Access::Read)?;
+        let ids = digests(&request.chunks)?;
+        let permit = self.stream()?;
+        let (answers, stream) = mpsc::channel(8);
+        let store = self.store.clone();
+        spawn_blocking(move || {
+            for id in ids {
+                let sent = match store.read_chunk(&project, &id) {
+                    Ok(data) => send_chunk(&answers, &id, &data),
+                    Err(error) => {
+                        // The reader may be gone; then nobody is left to be told.
+                        let _ = answers.blocking_send(Err(status(&error)));
+                        false
+                    }
+                };
+                if !sent {
+                    break;
+                }
+            }
+            drop(permit);
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+}
+
+/// Sends a chunk in messages of [`DATA_BYTES`]; false when the reader is gone.
+fn send_chunk(
+    answers: &mpsc::Sender<Result<ReadChunksResponse, Status>>,
+    id: &Digest,
+    data: &Bytes,
+) -> bool {
+    let chunk = Bytes::copy_from_slice(id.as_bytes());
+    let mut offset = 0;
+    while offset < data.len() {
+        let end = (offset + DATA_BYTES).min(data.len());
+        let answer = ReadChunksResponse {
+            chunk: chunk.clone(),
+            offset: offset as u64,
+            data: data.slice(offset..end),
+            last: end == data.len(),
+        };
+        if answers.blocking_send(Ok(answer)).is_err() {
+            return false;
+        }
+        offset = end;
+    }
+    true
+}
+
+fn digests(ids: &[Bytes]) -> Result<Vec<Digest>, Status> {
+    let ids: Result<_, _> = ids.iter().map(|id| Digest::from_slice(id)).collect();
+    ids.map_err(|error| Status::invalid_argument(error.to_string()))
+}
+
+fn pack_id(bytes: &[u8]) -> Result<PackId, Status> {
+    PackId::from_slice(bytes)
+        .ok_or_else(|| Status::invalid_argument("a pack is named by 32 bytes, its SHA-256"))
+}
+
+fn joined<T>(result: Result<T, tokio::task::JoinError>) -> Result<T, Status> {
+    result.map_err(|error| {
+        tracing::error!(%error, "a blob task failed");
+        Status::internal("the blob store failed; the coordinator's log says why")
+    })
+}
+
+fn status(error: &StoreError) -> Status {
+    let text = error.to_string();
+    match error {
+        StoreError::NotFound(_) => Status::not_found(text),
+        StoreError::Corrupt(_) => Status::data_loss(text),
+        StoreError::BadPack { source: Some(_), .. } => Status::invalid_argument(text),
+        // The bytes were damaged on their way: sending them again may help.
+        StoreError::BadPack { source: None, .. } => Status::aborted(text),
+        StoreError::Gap { .. } => Status::out_of_range(text),
+        StoreError::ChunkSize(_) | StoreError::ActionSize(..) | StoreError::Tree(_) => {
+            Status::invalid_argument(text)
+        }
+        StoreError::Busy(_) => Status::resource_exhausted(text),
+        StoreError::Io { .. } if error.is_full() => {
+            tracing::error!(%error, "the blob store's disk is full");
+            Status::resource_exhausted("the coordinator's blob store is full; make room there")
+        }
+        StoreError::Io { .. } | StoreError::InUse(_) | StoreError::Format(..) => {
+            tracing::error!(error = error as &dyn std::error::Error, "the blob store failed");
+            Status::internal("the blob store failed; the coordinator's log says why")
+        }
+    }
+}

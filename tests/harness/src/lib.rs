@@ -1,0 +1,1 @@
+//! Starts real clusters of processes for tests.
