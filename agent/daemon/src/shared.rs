@@ -9,7 +9,7 @@ use runyard_blobs::{Cache, Remote};
 use runyard_devices::Devices;
 use runyard_gateway::Gateway;
 use runyard_proto::agent as wire;
-use runyard_runtime::environment::Environments;
+use runyard_runtime::environment::{Built, Environments};
 use runyard_runtime::workspace::Workspace;
 use runyard_runtime::{Isolation, Launcher, WorkerDir};
 use runyard_transport::task;
@@ -76,6 +76,8 @@ struct Inner {
     /// Its shim died without a status: why.
     lost: Option<String>,
     sealed_to: u64,
+    /// Keeps its Python environment from eviction.
+    environment: Option<Built>,
 }
 
 impl Shared {
@@ -101,7 +103,7 @@ impl Shared {
             heard: self.signals.hear(&uid),
             uid,
             cancel: self.stop.child_token(),
-            inner: Mutex::new(Inner { wanted, prepared: None, lost: None, sealed_to: 0 }),
+            inner: Mutex::new(Inner { wanted, prepared: None, lost: None, sealed_to: 0, environment: None }),
         });
         jobs.insert(key.clone(), job.clone());
         job
@@ -176,6 +178,9 @@ impl Job {
     }
     pub(crate) fn take_prepared(&self) -> Option<Prepared> {
         self.with(|inner| inner.prepared.take())
+    }
+    pub(crate) fn keep_environment(&self, environment: Option<Built>) {
+        self.with(|inner| inner.environment = environment);
     }
     pub(crate) fn set_lost(&self, why: String) {
         self.with(|inner| inner.lost = Some(why));

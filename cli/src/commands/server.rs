@@ -85,6 +85,7 @@ fn init(dir: &Path, env: &Env) -> Result<Exit> {
             "pin": made.pin,
             "admin_token_file": made.admin_file,
             "dir": dir.to_string(),
+            "ca_pem": made.ca_pem,
         });
         env.printer.data(format!("{value:#}\n").as_bytes())?;
         return Ok(Exit::OK);

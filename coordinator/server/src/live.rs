@@ -1,6 +1,6 @@
 //! What the leader knows beyond the truth: it is told again by the agents after a failover.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Instant;
 
@@ -13,7 +13,6 @@ use tokio::sync::{mpsc, watch};
 #[derive(Debug, Clone)]
 pub(crate) struct SessionHandle {
     pub(crate) id: u64,
-    pub(crate) nonce: u64,
     pub(crate) send: mpsc::Sender<Result<ToAgent, tonic::Status>>,
 }
 
@@ -67,7 +66,6 @@ impl Live {
     pub(crate) fn open_session(
         &self,
         node: &NodeName,
-        nonce: u64,
         send: mpsc::Sender<Result<ToAgent, tonic::Status>>,
     ) -> u64 {
         self.with(|inner| {
@@ -79,7 +77,7 @@ impl Live {
                 reset: None,
                 devices: Vec::new(),
             });
-            contact.session = Some(SessionHandle { id, nonce, send });
+            contact.session = Some(SessionHandle { id, send });
             contact.heard = Instant::now();
             contact.reset = None;
             id
@@ -158,10 +156,6 @@ impl Live {
         self.with(|inner| {
             inner.revisions.iter().filter(|((own, _), _)| own == key).map(|(_, report)| report.clone()).collect()
         })
-    }
-
-    pub(crate) fn nodes(&self) -> BTreeSet<NodeName> {
-        self.with(|inner| inner.contacts.keys().cloned().collect())
     }
 
     pub(crate) fn notify(&self) {

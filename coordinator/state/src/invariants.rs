@@ -176,6 +176,18 @@ fn check_runs(state: &State, found: &mut Vec<Violation>) {
             )));
         }
     }
+    let mut live = BTreeMap::new();
+    for ((project, _), _) in state.runs.iter().filter(|(_, run)| !run.state.is_final()) {
+        *live.entry(project).or_insert(0) += 1;
+    }
+    if !live.iter().map(|(project, live)| (*project, live)).eq(state.live_runs.iter()) {
+        found.push(Violation("the count of live runs is wrong".into()));
+    }
+    let kept: BTreeSet<_> =
+        state.remembered.iter().map(|((who, uid), r)| (r.until, who.clone(), *uid)).collect();
+    if !kept.iter().eq(state.forgotten_at.iter()) {
+        found.push(Violation("the index of idempotency keys is wrong".into()));
+    }
     for key in state.tasks.keys() {
         if matches!(key.parent, Parent::Stage { .. }) && !counted.contains(key) {
             found.push(Violation(format!("task {key} belongs to no stage of a run")));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rpds::{RedBlackTreeMapSync, RedBlackTreeSetSync};
+use runyard_pipeline::StageKind;
 use runyard_types::{
     AttemptKey, DeploymentName, Digest, DurationMs, ModelName, NodeName, PipelineName, ProjectName,
     RunName, StageName, TaskKey, Uid, WorkerKey,
@@ -10,7 +11,9 @@ use runyard_types::{
 use serde::{Deserialize, Serialize};
 
 use crate::command::Command;
-use crate::entity::{Attempt, Deployment, Model, Node, Run, Task, Token, Worker};
+use crate::entity::{
+    Attempt, Deployment, Liveness, Model, Node, Run, Task, Token, Worker, WorkerPhase,
+};
 use crate::event::{Event, EventKind, EventNumber};
 use crate::refusal::Refusal;
 use crate::stamp::{Clock, Stamp};
@@ -76,6 +79,8 @@ pub struct State {
     /// The highest run number given, by pipeline.
     pub(crate) numbers: RedBlackTreeMapSync<(ProjectName, PipelineName), u64>,
     pub(crate) remembered: RedBlackTreeMapSync<(String, Uid), Remembered>,
+    /// The same keys in the order in which they are forgotten.
+    pub(crate) forgotten_at: RedBlackTreeSetSync<(DurationMs, String, Uid)>,
     /// Stages with waiting tasks whose needs are at their end.
     pub resolvable: RedBlackTreeSetSync<StageRef>,
     pub queued: RedBlackTreeSetSync<TaskKey>,
@@ -83,6 +88,8 @@ pub struct State {
     /// Attempts with a worker that still holds something, or whose log is not sealed.
     pub unsettled: RedBlackTreeSetSync<AttemptKey>,
     pub(crate) open_tasks: u32,
+    /// Runs that are not at their end, by project.
+    pub(crate) live_runs: RedBlackTreeMapSync<ProjectName, u32>,
 }
 
 impl Default for State {
@@ -101,11 +108,13 @@ impl Default for State {
             events_floor: (0, 0),
             numbers: RedBlackTreeMapSync::new_sync(),
             remembered: RedBlackTreeMapSync::new_sync(),
+            forgotten_at: RedBlackTreeSetSync::new_sync(),
             resolvable: RedBlackTreeSetSync::new_sync(),
             queued: RedBlackTreeSetSync::new_sync(),
             active: RedBlackTreeSetSync::new_sync(),
             unsettled: RedBlackTreeSetSync::new_sync(),
             open_tasks: 0,
+            live_runs: RedBlackTreeMapSync::new_sync(),
         }
     }
 }
@@ -149,10 +158,9 @@ impl State {
     /// their events are numbered on.
     pub fn apply(&mut self, index: u64, at: Stamp, command: Command) -> Applied {
         self.clock.advance(at);
-        let next = match self.events.last() {
-            Some(((last, n), _)) if *last == index => n + 1,
-            _ => 0,
-        };
+        // The newest number given, whether its event is still here or not.
+        let newest = self.events.last().map_or(self.events_floor, |(number, _)| *number);
+        let next = if newest.0 == index && newest > (0, 0) { newest.1 + 1 } else { 0 };
         let mut ctx = Ctx { index, next, events: Vec::new() };
         let outcome = self.dispatch(&mut ctx, command);
         debug_assert!(outcome.is_ok() || ctx.events.is_empty(), "a refusal makes no event");
@@ -208,6 +216,30 @@ impl State {
     pub fn worker(&self, key: &WorkerKey) -> Option<(&Attempt, &Worker)> {
         let (_, attempt) = self.attempt(&key.attempt)?;
         Some((attempt, attempt.workers.get(key.rank as usize)?))
+    }
+
+    /// What the pipeline says that the task is for; `None` for a replica.
+    pub fn kind_of(&self, key: &TaskKey) -> Option<&StageKind> {
+        let run = self.runs.get(&(key.project.clone(), key.run()?.clone()))?;
+        let stage = self.tasks.get(key)?.stage.as_ref()?;
+        run.pipeline.stage(stage.as_str()).map(|stage| &stage.kind)
+    }
+
+    /// Whether every earlier attempt of the task has let go of what it held, as far as that can be known: a
+    /// worker on a lost node is fenced, and one that can't be killed keeps its devices for itself.
+    pub fn is_let_go(&self, task: &Task) -> bool {
+        self.holding(task).is_none()
+    }
+
+    /// An earlier attempt for which the next one has to wait.
+    pub(crate) fn holding<'a>(&self, task: &'a Task) -> Option<&'a Attempt> {
+        task.attempts.iter().find(|attempt| {
+            attempt.workers.iter().any(|worker| {
+                worker.phase != WorkerPhase::Released
+                    && worker.wedged.is_none()
+                    && self.nodes.get(&worker.node).is_some_and(|n| n.liveness != Liveness::Lost)
+            })
+        })
     }
 
     /// The tasks of a stage, in order of index.

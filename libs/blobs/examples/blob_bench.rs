@@ -42,9 +42,29 @@ async fn bench(dir: &Path, bytes: u64, files: u64, rounds: usize) -> Result<(), 
     shell("sync")?;
     let what = format!("{:.1} GiB in one file", bytes as f64 / f64::from(1 << 30));
     compare(dir, &what, &large, "cp", "cp -r $FROM $TO && sync -f $TO", rounds).await?;
+    rewritten(dir, &large, bytes).await?;
     let what = format!("{files} files of 4 KiB");
     let tar = "mkdir $TO && tar -C $FROM -cf - . | tar -C $TO -xf - && sync -f $TO";
     compare(dir, &what, &small, "tar", tar, rounds).await
+}
+
+/// What is sent again after random runs of 64 KiB, 1 % of the bytes, were rewritten.
+async fn rewritten(dir: &Path, from: &Path, bytes: u64) -> Result<(), Failure> {
+    use std::os::unix::fs::FileExt as _;
+    const RUN_BYTES: u64 = 64 << 10;
+    let at = dir.join("rewritten");
+    let upload = Uploader::new(serve(Arc::new(LocalStore::open(&at)?)).await?);
+    upload.publish_dir(from, &RelPath::default()).await?;
+    let file = fs_err::OpenOptions::new().write(true).open(from.join("f"))?;
+    let runs = bytes / 100 / RUN_BYTES;
+    for run in 0..runs {
+        let place = u64::from_le_bytes(noise(run + 1, 8)[..8].try_into()?) % (bytes - RUN_BYTES);
+        file.file().write_all_at(&noise(run + (1 << 40), RUN_BYTES as usize), place)?;
+    }
+    let again = upload.publish_dir(from, &RelPath::default()).await?.uploaded_bytes;
+    let (rewritten, again) = ((runs * RUN_BYTES) >> 20, again >> 20);
+    println!("  {runs} runs of 64 KiB ({rewritten} MiB) rewritten: {again} MiB sent again");
+    Ok(fs_err::remove_dir_all(at)?)
 }
 
 /// Times one source in all ways, interleaved.

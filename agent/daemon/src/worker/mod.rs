@@ -20,7 +20,7 @@ pub(crate) use metrics::Metrics;
 pub(crate) use own_files::open_own;
 pub(crate) use prepare::{Prepared, prepare};
 pub(crate) use publish::publish;
-pub(crate) use scan::scan;
+pub(crate) use scan::{is_expired, scan};
 pub(crate) use start::{start, stop};
 pub(crate) use supervise::supervise;
 

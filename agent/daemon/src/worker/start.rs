@@ -40,16 +40,16 @@ pub(crate) async fn start(shared: &Arc<Shared>, job: &Arc<Job>) {
 }
 
 fn launch(shared: &Shared, job: &Job) -> Result<(), Fault> {
-    let prepared = job
+    let mut prepared = job
         .take_prepared()
         .ok_or_else(|| Fault::error("the agent lost what it had prepared; try again"))?;
     let spec = shim_spec(shared, job, &prepared)?;
     let worker = WorkerDir::create(&shared.paths.workers(), &spec)
         .map_err(|error| Fault::caused(&error))?;
     shared.signals.watch(&worker).map_err(|error| Fault::error(error.to_string()))?;
-    // The port is the stage's to take now; the environment stays pinned with the job.
-    let Prepared { holds_port, .. } = prepared;
-    drop(holds_port);
+    job.keep_environment(prepared.built.take());
+    // The port is the stage's to take now.
+    drop(prepared);
     shared.launcher.launch(worker.path(), &[]).map_err(|error| match error {
         LaunchError::Refused { why, .. } => Fault::error(format!("its shim refused to start: {why}")),
         other => Fault::caused(&other),

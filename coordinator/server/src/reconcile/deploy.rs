@@ -147,7 +147,7 @@ fn judge(
     deployment: &Deployment,
     revision: &Revision,
 ) -> (Option<Command>, Option<u64>) {
-    let elapsed = state.clock.elapsed.0.saturating_sub(revision.since.0);
+    let elapsed = core.truth.elapsed(state).0.saturating_sub(revision.since.0);
     let advance = |to| {
         Some(Command::AdvanceRevision(AdvanceRevision {
             project: deployment.project.clone(),
@@ -197,19 +197,17 @@ fn judge(
                 let affected = errors;
                 return (report(RevisionFate::RolledBack { reason, affected }), None);
             }
-            // The state's clock moves with entries: what lies between is added from the leader's own.
-            let behind = crate::clock::wall_ms().saturating_sub(state.clock.wall.0);
-            let held = elapsed.saturating_add(behind);
-            if held >= revision.spec.hold.0 { (advance(RevisionStep::Serving), None) } else { (None, Some(revision.spec.hold.0 - held)) }
+            match revision.spec.hold.0.checked_sub(elapsed).filter(|left| *left > 0) {
+                Some(left) => (None, Some(left)),
+                None => (advance(RevisionStep::Serving), None),
+            }
         }
         RevisionState::Serving => {
             let grown = requests > revision.requests + revision.requests / 10 + 100;
             (grown.then(|| report(RevisionFate::Counted)).flatten(), Some(1_000))
         }
         RevisionState::Warm => {
-            let behind = crate::clock::wall_ms().saturating_sub(state.clock.wall.0);
-            let kept = elapsed.saturating_add(behind);
-            let over = kept >= revision.spec.keep_warm.0;
+            let over = elapsed >= revision.spec.keep_warm.0;
             (over.then(|| advance(RevisionStep::Retire)).flatten(), Some(1_000))
         }
         RevisionState::Retired | RevisionState::RolledBack | RevisionState::Failed => (None, None),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use runyard_state::entity::{Liveness, Node};
 use runyard_state::{Command, LoseAttempt, SetLiveness, State};
-use runyard_types::{Parent, WorkerKey};
+use runyard_types::{DurationMs, Parent, WorkerKey};
 use tonic::Status;
 
 use super::Pass;
@@ -23,11 +23,12 @@ const OLD_LOST_AFTER_MS: u64 = 1_800_000;
 
 pub(super) async fn pass(core: Core) -> Result<Pass, Status> {
     let view = core.truth.view();
+    let now = core.truth.elapsed(&view.state);
     let mut commands = Vec::new();
     for node in view.state.nodes.values() {
-        commands.extend(judge(&core, &view.state, node));
+        commands.extend(judge(&core, now, node));
         if node.liveness == Liveness::Lost {
-            commands.extend(lose(&view.state, node));
+            commands.extend(lose(&view.state, now, node));
         }
     }
     if !commands.is_empty() {
@@ -41,8 +42,8 @@ pub(super) async fn pass(core: Core) -> Result<Pass, Status> {
     Ok(if view.state.nodes.is_empty() { Pass::Asleep } else { Pass::In(Duration::from_secs(1)) })
 }
 
-fn judge(core: &Core, state: &State, node: &Node) -> Option<Command> {
-    let since = state.clock.elapsed.0.saturating_sub(node.liveness_since.0);
+fn judge(core: &Core, now: DurationMs, node: &Node) -> Option<Command> {
+    let since = now.0.saturating_sub(node.liveness_since.0);
     let set = |liveness| {
         Some(Command::SetLiveness(SetLiveness { node: node.name.clone(), liveness, orphans: None }))
     };
@@ -71,8 +72,8 @@ fn judge(core: &Core, state: &State, node: &Node) -> Option<Command> {
 }
 
 /// Gives up the attempts whose time on a lost node is over.
-fn lose(state: &State, node: &Node) -> Vec<Command> {
-    let unheard = state.clock.elapsed.0.saturating_sub(node.liveness_since.0).saturating_add(LOST_MS);
+fn lose(state: &State, now: DurationMs, node: &Node) -> Vec<Command> {
+    let unheard = now.0.saturating_sub(node.liveness_since.0).saturating_add(LOST_MS);
     node.workers
         .iter()
         .filter(|key| lost_after(state, key).is_some_and(|limit| unheard >= limit))

@@ -45,8 +45,6 @@ type Step = fn(Core) -> std::pin::Pin<Box<dyn Future<Output = Result<Pass, tonic
 /// When the next pass is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pass {
-    /// When something changes, or a second has passed.
-    Idle,
     /// At this time at the latest.
     In(Duration),
     /// When something changes: no clock is waited for.
@@ -79,7 +77,6 @@ async fn wait(
     next: Pass,
 ) -> Option<()> {
     let sleep = match next {
-        Pass::Idle => IDLE,
         Pass::In(wait) => wait,
         Pass::Asleep => Duration::from_secs(3600),
     };

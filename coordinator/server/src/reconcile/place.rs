@@ -6,7 +6,7 @@ use std::time::Duration;
 use runyard_scheduler::{Availability, Cluster, Demand, Device, Limits, Node, schedule};
 use runyard_state::entity::{Eligibility, Liveness, Task, TaskState};
 use runyard_state::{Command, Placement, State, WorkerPlacement};
-use runyard_types::{Cause, Outcome, Parent};
+use runyard_types::{Cause, DurationMs, Outcome, Parent};
 use tonic::Status;
 
 use super::Pass;
@@ -24,7 +24,7 @@ pub(super) async fn pass(core: Core) -> Result<Pass, Status> {
     if state.queued.is_empty() {
         return Ok(Pass::Asleep);
     }
-    let (demands, next) = demands(state);
+    let (demands, next) = demands(state, core.truth.elapsed(state));
     if !demands.is_empty() {
         let cluster = cluster(state);
         let limits = Limits { now_ms: state.clock.wall.0, ..Limits::default() };
@@ -89,8 +89,7 @@ pub(crate) fn cluster(state: &State) -> Cluster {
 }
 
 /// The tasks that may be placed now, the most urgent first, and how long until the next one may be.
-pub(crate) fn demands(state: &State) -> (Vec<Demand>, Option<Duration>) {
-    let now = state.clock.elapsed;
+pub(crate) fn demands(state: &State, now: DurationMs) -> (Vec<Demand>, Option<Duration>) {
     let mut next: Option<u64> = None;
     let mut parallel: BTreeMap<Parent, u32> = BTreeMap::new();
     let mut ready: Vec<&std::sync::Arc<Task>> = Vec::new();

@@ -37,7 +37,7 @@ pub(super) fn why(state: &State, request: &WhyRequest) -> Result<WhyResponse, St
 
 fn queued(state: &State, task: &Task, answer: &mut WhyResponse) {
     let cluster = cluster(state);
-    let (queue, _) = demands(state);
+    let (queue, _) = demands(state, state.clock.elapsed);
     let limits = Limits { now_ms: state.clock.wall.0, ..Limits::default() };
     let Some(explanation) = explain(&cluster, &queue, &limits, &task.key) else {
         answer.sentence = if task.not_before > state.clock.elapsed {

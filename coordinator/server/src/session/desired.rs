@@ -141,8 +141,8 @@ fn stage_spec(run: &Run, task: &Task, attempt: &Attempt, key: &WorkerKey) -> Opt
         .collect();
     if let Some(results) = &stage.results {
         spec.results.clone_from(&results.files);
-        spec.collect_results = true;
     }
+    spec.collect_results = stage.results.is_some() || stage.kind == StageKind::Evaluation;
     spec.timeout_ms = stage.timeout.map_or(0, |timeout| timeout.0);
     spec.collect_outputs =
         key.rank == 0 || stage.outputs.values().any(|output| output.from == runyard_pipeline::Collect::All);

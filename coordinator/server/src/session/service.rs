@@ -73,7 +73,7 @@ impl Agent for AgentService {
         let command: NodeHello = convert::hello(node.clone(), &hello)?;
         self.core.truth.propose(Command::NodeHello(Box::new(command))).await.map_err(status)?;
         let (send, receive) = mpsc::channel(32);
-        let session = self.core.live.open_session(&node, hello.process_nonce, send.clone());
+        let session = self.core.live.open_session(&node, send.clone());
         let welcome = Welcome {
             generation: self.core.group.generation,
             now_ms: crate::clock::wall_ms(),

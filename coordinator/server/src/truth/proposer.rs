@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use runyard_consensus::{Handle, ProposeError, ReadError, Status};
-use runyard_state::{Applied, Command, Entry, Refusal, Reply, STATE_VERSION, Stamp};
+use runyard_state::{Applied, Command, Entry, Refusal, Reply, STATE_VERSION, Stamp, State};
 use runyard_types::{DurationMs, TimestampMs, encode};
 use tokio::sync::{oneshot, watch};
 
@@ -89,6 +89,13 @@ impl Truth {
         let applied = self.propose_all(vec![command]).await?;
         let Some(applied) = applied.into_iter().next() else { return Err(Denied::Stopping) };
         Ok(applied.outcome?)
+    }
+
+    /// The state's elapsed clock at this moment: it moves with entries, and on this leader's own clock since
+    /// the last one, so that what is due is seen though nothing happens.
+    pub(crate) fn elapsed(&self, state: &State) -> DurationMs {
+        let last = *self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        DurationMs(state.clock.elapsed.0.saturating_add(last.elapsed().as_millis() as u64))
     }
 
     fn stamp(&self) -> Stamp {

@@ -73,7 +73,10 @@ impl State {
                         self.request_stop(ctx, &attempt, Cause::Cancelled, reason);
                         stopping.push(key);
                     }
-                    _ => self.move_task(ctx, &key, TaskState::Cancelled, reason),
+                    _ => {
+                        self.move_task(ctx, &key, TaskState::Cancelled, reason);
+                        self.withdraw_revision_of(ctx, &key, reason);
+                    }
                 }
             }
         }

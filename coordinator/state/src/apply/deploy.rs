@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use runyard_pipeline::StageKind;
 use runyard_types::{DurationMs, Parent, TaskKey};
 
 use crate::command::{Deploy, RemoveDeployment};
@@ -22,11 +23,22 @@ impl State {
         }
         if let Some(task) = &task {
             let entity = self.tasks.get(task).ok_or_else(|| Refusal::not_found("task", task))?;
-            if entity.state != TaskState::Active || entity.revision.is_some() {
+            let deploys = matches!(self.kind_of(task), Some(StageKind::Deploy(_)));
+            if !deploys || entity.state != TaskState::Active || entity.revision.is_some() {
                 return Err(Refusal::precondition(format!(
                     "{task} is no deploy stage that waits for its revision"
                 )));
             }
+        }
+        let version =
+            self.model(&project, &spec.model).and_then(|model| model.version(spec.model_version));
+        if version.is_none_or(|version| version.root != spec.model_root) {
+            return Err(Refusal::precondition(format!(
+                "{}@{} is not {}",
+                spec.model,
+                spec.model_version,
+                spec.model_root.short()
+            )));
         }
         let key = (project.clone(), name.clone());
         if let Some(rolling) =
@@ -97,24 +109,10 @@ impl State {
             .deployment(project, name)
             .ok_or_else(|| Refusal::not_found("deployment", name))?
             .clone();
-        for revision in &deployment.revisions {
-            if revision.state.wants_replicas() {
-                self.set_revision_state(
-                    ctx,
-                    project,
-                    name,
-                    revision.number,
-                    RevisionState::Retired,
-                    "the deployment was removed",
-                );
-                self.stop_replicas(
-                    ctx,
-                    project,
-                    name,
-                    revision.number,
-                    "the deployment was removed",
-                );
-            }
+        let reason = "the deployment was removed";
+        for revision in deployment.revisions.iter().filter(|r| r.state.wants_replicas()) {
+            let (number, to) = (revision.number, RevisionState::Retired);
+            self.give_up_revision(ctx, project, name, number, to, reason)?;
         }
         self.deployment_mut(project, name)?.serving = None;
         self.emit(

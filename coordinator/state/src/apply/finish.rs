@@ -24,6 +24,12 @@ impl State {
         if command.log_ends.len() > ranks {
             return Err(Refusal::precondition(format!("attempt {key} has {ranks} workers")));
         }
+        let may_run = self.attempt(&key).is_some_and(|(_, attempt)| attempt.go);
+        if command.outcome == Outcome::Succeeded && !may_run {
+            return Err(Refusal::precondition(format!(
+                "attempt {key} can't have succeeded: its gang was never prepared"
+            )));
+        }
         for (rank, end) in command.log_ends.iter().enumerate() {
             let worker_key = WorkerKey { attempt: key.clone(), rank: rank as u32 };
             self.worker_mut(&worker_key, |worker| {
@@ -94,7 +100,7 @@ impl State {
         Ok(())
     }
 
-    /// Notes the wish that an attempt ends; the first wish stands.
+    /// Notes the wish that an attempt ends; the first wish stands, but for one to cancel.
     pub(super) fn request_stop(
         &mut self,
         ctx: &mut Ctx,
@@ -107,7 +113,9 @@ impl State {
         let Some(attempt) = task.attempts.get_mut((key.number as usize).wrapping_sub(1)) else {
             return;
         };
-        if attempt.stop.is_some() {
+        // That somebody does not want it at all outweighs that it can't go on: no other follows.
+        let asked = attempt.stop.as_ref().map(|stop| stop.cause);
+        if asked.is_some_and(|asked| asked == Cause::Cancelled || cause != Cause::Cancelled) {
             return;
         }
         attempt.stop = Some(Stop { cause, reason: reason.to_owned(), index });
@@ -134,6 +142,13 @@ impl State {
         let task = self.task_mut(&key.task)?;
         let Some(attempt) = task.attempts.get_mut((key.number as usize).wrapping_sub(1)) else {
             return Err(Refusal::not_found("attempt", key));
+        };
+        // Whatever it ended by, nobody wants it any more: it is not tried again.
+        let outcome = match (&attempt.stop, outcome) {
+            (Some(stop), Outcome::Ended { .. }) if stop.cause == Cause::Cancelled => {
+                Outcome::Ended { cause: Cause::Cancelled, reason: stop.reason.clone() }
+            }
+            (_, outcome) => outcome,
         };
         attempt.outcome = Some(outcome.clone());
         attempt.ended_at = Some(wall);

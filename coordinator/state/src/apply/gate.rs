@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use runyard_pipeline::Inconclusive;
-use runyard_types::{Outcome, TaskKey};
+use runyard_pipeline::{Inconclusive, StageKind};
+use runyard_types::{Outcome, Parent, TaskKey};
 
 use crate::command::{ApproveGate, DecideGate, FailTask, Promotion};
 use crate::entity::{
@@ -23,7 +23,7 @@ impl State {
         let DecideGate { task: key, verdict, record, summary, inconclusive, promote } = command;
         self.check_undecided(&key)?;
         if let Some(promotion) = &promote {
-            self.check_promotion(promotion)?;
+            self.check_promotion(&key, promotion)?;
         }
         let decision = match (verdict, inconclusive) {
             (GateVerdict::Pass, _) | (GateVerdict::Inconclusive, Inconclusive::Allow) => {
@@ -85,13 +85,19 @@ impl State {
         else {
             return Err(Refusal::precondition(format!("gate {key} does not wait for an approver")));
         };
+        if task.state != TaskState::Active {
+            return Err(Refusal::precondition(format!(
+                "gate {key} is {} already",
+                task.state.as_str()
+            )));
+        }
         if reason.trim().is_empty() {
             return Err(Refusal::Invalid {
                 what: "an approval needs a reason, which is recorded".to_owned(),
             });
         }
         if let Some(promotion) = &promote {
-            self.check_promotion(promotion)?;
+            self.check_promotion(&key, promotion)?;
         }
         let record = gate.record;
         if let Some(gate) = &mut self.task_mut(&key)?.gate {
@@ -140,7 +146,8 @@ impl State {
 
     fn check_undecided(&self, key: &TaskKey) -> Result<(), Refusal> {
         let task = self.tasks.get(key).ok_or_else(|| Refusal::not_found("task", key))?;
-        if task.state != TaskState::Active || task.gate.is_some() || !task.attempts.is_empty() {
+        let gate = matches!(self.kind_of(key), Some(StageKind::Gate(_)));
+        if !gate || task.state != TaskState::Active || task.gate.is_some() {
             return Err(Refusal::precondition(format!(
                 "{key} is no gate that waits for its verdict"
             )));
@@ -148,13 +155,30 @@ impl State {
         Ok(())
     }
 
-    /// What is promoted must be what the task left, to the digest.
-    fn check_promotion(&self, promotion: &Promotion) -> Result<(), Refusal> {
+    /// What is promoted must be what the gate's file names, and what that task left, to the digest.
+    fn check_promotion(&self, gate: &TaskKey, promotion: &Promotion) -> Result<(), Refusal> {
+        let Some(StageKind::Gate(definition)) = self.kind_of(gate) else {
+            return Err(Refusal::precondition(format!("{gate} is no gate")));
+        };
+        let named = definition.promote.as_ref().filter(|promote| {
+            promote.model == promotion.model
+                && promote.alias == promotion.alias
+                && gate.project == promotion.from.project
+                && matches!(&promotion.from.parent, Parent::Stage { run, stage }
+                    if Some(run) == gate.run() && *stage == promote.stage)
+        });
+        let Some(promote) = named else {
+            return Err(Refusal::precondition(format!(
+                "gate {gate} does not promote {} to {}@{}",
+                promotion.from, promotion.model, promotion.alias
+            )));
+        };
         let from = self
             .tasks
             .get(&promotion.from)
             .ok_or_else(|| Refusal::not_found("task", &promotion.from))?;
-        if from.result.outputs.values().any(|output| output.root == promotion.root) {
+        let output = from.result.outputs.get(promote.output.as_str());
+        if from.state == TaskState::Succeeded && output.is_some_and(|o| o.root == promotion.root) {
             return Ok(());
         }
         Err(Refusal::precondition(format!(

@@ -93,21 +93,12 @@ impl State {
         if placement.workers.len() != task.nodes as usize {
             return Err(Refusal::precondition(format!("task {key} needs {} workers", task.nodes)));
         }
-        if let Some(before) = task.attempts.last() {
-            let held = before.workers.iter().any(|worker| {
-                worker.phase != WorkerPhase::Released
-                    && worker.wedged.is_none()
-                    && self
-                        .nodes
-                        .get(&worker.node)
-                        .is_some_and(|node| node.liveness != Liveness::Lost)
-            });
-            if held {
-                return Err(Refusal::precondition(format!(
-                    "attempt {key}.{} is not released",
-                    before.number
-                )));
-            }
+        // Not only the last one: a node that was lost may be back with an older one.
+        if let Some(before) = self.holding(task) {
+            return Err(Refusal::precondition(format!(
+                "attempt {key}.{} is not released",
+                before.number
+            )));
         }
         let mut nodes = std::collections::BTreeSet::new();
         for worker in &placement.workers {

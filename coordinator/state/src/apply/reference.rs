@@ -20,6 +20,9 @@ impl State {
         if run.state.is_final() {
             return Err(Refusal::precondition(format!("run {name} is {}", run.state.as_str())));
         }
+        if let Some(reason) = &run.cancelled {
+            return Err(Refusal::precondition(format!("run {name} is about to end: {reason}")));
+        }
         if run.stages.contains_key(&added) {
             return Err(Refusal::conflict(format!("run {name} has a stage `{added}` already")));
         }

@@ -3,7 +3,7 @@
 use runyard_types::{Cause, NodeName, Outcome, WorkerKey};
 
 use crate::command::{ReportWorkers, WorkerStep};
-use crate::entity::WorkerPhase;
+use crate::entity::{Worker, WorkerPhase};
 use crate::event::EventKind;
 use crate::refusal::Refusal;
 use crate::state::{Ctx, Reply, State};
@@ -28,10 +28,16 @@ impl State {
         if worker.node != *node {
             return Err(Refusal::Denied { what: format!("worker {key} is not on node {node}") });
         }
-        let (phase, ended) = (worker.phase, attempt.outcome.is_some());
+        let (phase, ended, go) = (worker.phase, attempt.outcome.is_some(), attempt.go);
+        let wedged = worker.wedged.is_some();
         match step {
             WorkerStep::Prepared { port } => {
                 self.forward(key, phase, WorkerPhase::Prepared, port, ended)?
+            }
+            WorkerStep::Running { .. } if !go => {
+                return Err(Refusal::precondition(format!(
+                    "worker {key} may not run: its gang is not prepared"
+                )));
             }
             WorkerStep::Running { port } => {
                 self.forward(key, phase, WorkerPhase::Running, port, ended)?
@@ -39,7 +45,8 @@ impl State {
             WorkerStep::Finished => self.forward(key, phase, WorkerPhase::Finished, 0, false)?,
             WorkerStep::Released => self.release_worker(key, phase)?,
             WorkerStep::Wedged { reason } => {
-                if phase == WorkerPhase::Released {
+                // Reports are whole: the same word comes again with each.
+                if phase == WorkerPhase::Released || wedged {
                     return Err(backward(key, phase));
                 }
                 self.worker_mut(key, |worker| worker.wedged = Some(reason.clone()))?;
@@ -109,8 +116,9 @@ impl State {
         if attempt.outcome.is_some() {
             return Ok(());
         }
-        if !attempt.go && attempt.workers.iter().all(|worker| worker.phase >= WorkerPhase::Prepared)
-        {
+        // One that ended before its gang was prepared is no part of a whole gang.
+        let prepared = |worker: &Worker| worker.phase == WorkerPhase::Prepared;
+        if !attempt.go && attempt.stop.is_none() && attempt.workers.iter().all(prepared) {
             attempt.go = true;
         }
         let running = attempt.workers.iter().any(|worker| worker.phase == WorkerPhase::Running);
@@ -132,7 +140,12 @@ impl State {
                     reason: "its workers were released without a result".to_owned(),
                 },
             };
-            self.end_attempt(ctx, &key.attempt, outcome, None)?;
+            return self.end_attempt(ctx, &key.attempt, outcome, None);
+        }
+        // A gang runs whole or not at all: without one of its workers, the rest works for nothing.
+        if attempt.workers.iter().any(|worker| worker.phase == WorkerPhase::Released) {
+            let reason = format!("worker {key} was released before the gang's end");
+            self.request_stop(ctx, &key.attempt, Cause::Error, &reason);
         }
         Ok(())
     }
@@ -140,7 +153,7 @@ impl State {
     pub(super) fn worker_mut(
         &mut self,
         key: &WorkerKey,
-        change: impl FnOnce(&mut crate::entity::Worker),
+        change: impl FnOnce(&mut Worker),
     ) -> Result<(), Refusal> {
         let task = self.task_mut(&key.attempt.task)?;
         let worker = task

@@ -1,5 +1,6 @@
 //! What becomes of tasks whose needs are at their end.
 
+use runyard_pipeline::StageKind;
 use runyard_types::{Cause, TaskKey};
 
 use crate::command::{Resolution, ResolveTasks};
@@ -42,6 +43,19 @@ impl State {
             {
                 return Err(Refusal::precondition(format!("task {key} still waits for {open}")));
             }
+        }
+        let leaders = matches!(self.kind_of(key), Some(StageKind::Gate(_) | StageKind::Deploy(_)));
+        let fits = match &resolution {
+            Resolution::Queue { .. } | Resolution::Restore { .. } => !leaders,
+            Resolution::Begin { .. } => leaders,
+            Resolution::Skip { .. } | Resolution::Fail { .. } => true,
+        };
+        if !fits {
+            return Err(Refusal::precondition(if leaders {
+                format!("{key} is carried out by the leader, no worker can run it")
+            } else {
+                format!("{key} runs on a worker, the leader can't carry it out")
+            }));
         }
         match resolution {
             Resolution::Queue { content_key, inputs, env, reason } => {

@@ -3,7 +3,7 @@
 use runyard_types::DurationMs;
 
 use crate::command::RetryRun;
-use crate::entity::{RunState, TaskState};
+use crate::entity::{RunState, TaskResult, TaskState};
 use crate::event::EventKind;
 use crate::refusal::Refusal;
 use crate::state::{Ctx, Reply, State};
@@ -49,6 +49,8 @@ impl State {
                 "run {name} has nothing to retry: all its tasks succeeded"
             )));
         }
+        self.check_room(project, keys.len() as u32)?;
+        self.count_live_run(project, true);
         let entity = self.run_mut(project, name)?;
         entity.state = RunState::Queued;
         entity.started_at = None;
@@ -67,15 +69,20 @@ impl State {
             task.not_before = DurationMs::ZERO;
             task.gate = None;
             task.revision = None;
+            // What the earlier try left is told by its attempt and its log, not as if it were this one's.
+            task.result = TaskResult::default();
+            task.cache_reason.clear();
             self.move_task(ctx, key, TaskState::Waiting, "");
         }
-        for stage in &run.pipeline.stages {
-            let entity = self.run(project, name).ok_or_else(|| Refusal::not_found("run", name))?;
-            let waiting = entity.stages.get(&stage.name).is_some_and(|p| p.waiting > 0);
+        let entity =
+            self.run(project, name).ok_or_else(|| Refusal::not_found("run", name))?.clone();
+        // Also the stages that a gate asked for, which the file does not name.
+        for (stage, progress) in &entity.stages {
+            let needs = run.pipeline.stage(stage.as_str()).map_or(&[][..], |stage| &stage.needs);
             let ready =
-                stage.needs.iter().all(|need| entity.stages.get(need).is_none_or(|p| p.is_final()));
-            if waiting && ready {
-                self.resolvable.insert_mut((project.clone(), name.clone(), stage.name.clone()));
+                needs.iter().all(|need| entity.stages.get(need).is_none_or(|p| p.is_final()));
+            if progress.waiting > 0 && ready {
+                self.resolvable.insert_mut((project.clone(), name.clone(), stage.clone()));
             }
         }
         Ok(Reply::Tasks(keys))

@@ -1,7 +1,9 @@
 //! The life of a revision: the leader moves it on, a gateway only ever back.
 
-use runyard_types::{AttemptKey, Cause, DeploymentName, ProjectName};
+use runyard_pipeline::StageKind;
+use runyard_types::{AttemptKey, Cause, DeploymentName, ProjectName, TaskKey};
 
+use super::rollback::successor;
 use crate::command::{AdvanceRevision, ReportRevision, RevisionFate, RevisionStep};
 use crate::entity::{RevisionState, TaskState, VersionStatus};
 use crate::event::EventKind;
@@ -48,7 +50,7 @@ impl State {
                 self.deployment_mut(project, name)?.serving = Some(*number);
                 self.mark_version(project, name, *number, VersionStatus::Served);
                 if let Some(task) = &revision.task
-                    && self.tasks.get(task).is_some_and(|task| task.state == TaskState::Active)
+                    && self.is_carrying_out(task, *number)
                 {
                     self.move_task(
                         ctx,
@@ -124,7 +126,7 @@ impl State {
                 self.go_back(
                     ctx,
                     (&project, &name),
-                    number,
+                    (number, successor(&deployment, number)),
                     "the gateway's watch",
                     &reason,
                     affected,
@@ -151,11 +153,34 @@ impl State {
             .and_then(|deployment| deployment.revision(number))
             .and_then(|revision| revision.task.clone());
         if let Some(task) = task
-            && self.tasks.get(&task).is_some_and(|task| task.state == TaskState::Active)
+            && self.is_carrying_out(&task, number)
         {
             self.move_task(ctx, &task, TaskState::Failed, reason);
         }
         Ok(())
+    }
+
+    /// Whether the deploy stage waits for this revision; one that was retried waits for another.
+    fn is_carrying_out(&self, task: &TaskKey, revision: u32) -> bool {
+        self.tasks
+            .get(task)
+            .is_some_and(|task| task.state == TaskState::Active && task.revision == Some(revision))
+    }
+
+    /// Takes back what a cancelled deploy stage has begun and not brought to its end.
+    pub(super) fn withdraw_revision_of(&mut self, ctx: &mut Ctx, task: &TaskKey, reason: &str) {
+        let Some(StageKind::Deploy(deploy)) = self.kind_of(task) else { return };
+        let name = deploy.name.clone();
+        let Some(number) = self.tasks.get(task).and_then(|task| task.revision) else { return };
+        let rolling = self
+            .deployment(&task.project, &name)
+            .and_then(|deployment| deployment.revision(number))
+            .is_some_and(|revision| revision.state.is_rolling());
+        if rolling {
+            let to = RevisionState::Failed;
+            self.set_revision_state(ctx, &task.project, &name, number, to, reason);
+            self.stop_replicas(ctx, &task.project, &name, number, reason);
+        }
     }
 
     pub(super) fn set_revision_state(

@@ -3,7 +3,7 @@
 use runyard_types::{DeploymentName, ProjectName};
 
 use crate::command::Rollback;
-use crate::entity::{RevisionState, VersionStatus};
+use crate::entity::{Deployment, RevisionState, VersionStatus};
 use crate::event::EventKind;
 use crate::refusal::Refusal;
 use crate::state::{Ctx, Reply, State};
@@ -21,7 +21,7 @@ impl State {
                 Refusal::precondition(format!("{name} serves nothing that could be rolled back"))
             })?,
         };
-        let target = self.target(&deployment, from);
+        let target = successor(&deployment, from);
         if let Some(wanted) = to {
             if Some(*wanted) != target {
                 let served =
@@ -41,26 +41,18 @@ impl State {
                 "no earlier revision of {name} is warm; deploy an earlier version instead"
             )));
         }
-        if let (Some(wanted), Some(serving)) = (to, deployment.serving)
-            && *wanted != serving
-        {
-            self.deployment_mut(project, name)?.serving = Some(*wanted);
+        let wanted = to.or(target);
+        let beside = target.filter(|_| deployment.rolling().is_some() && wanted != target);
+        let names = (project, name);
+        match beside {
+            None => self.go_back(ctx, names, (from, wanted), principal, reason, 0)?,
+            // Further back than to what serves beside the canary: that goes as well.
+            Some(serving) => {
+                self.go_back(ctx, names, (from, Some(serving)), principal, reason, 0)?;
+                self.go_back(ctx, names, (serving, wanted), principal, reason, 0)?;
+            }
         }
-        self.go_back(ctx, (project, name), from, principal, reason, 0)?;
         Ok(Reply::Revision(from))
-    }
-
-    /// The revision that takes over when `from` goes: the one that serves beside it, else the newest warm one.
-    fn target(&self, deployment: &crate::entity::Deployment, from: u32) -> Option<u32> {
-        match deployment.serving {
-            Some(serving) if serving != from => Some(serving),
-            _ => deployment
-                .revisions
-                .iter()
-                .rev()
-                .find(|revision| revision.number < from && revision.state == RevisionState::Warm)
-                .map(|revision| revision.number),
-        }
     }
 
     /// Takes `from` out of service for good, gives its traffic to what served before, and moves the alias
@@ -69,7 +61,7 @@ impl State {
         &mut self,
         ctx: &mut Ctx,
         (project, name): (&ProjectName, &DeploymentName),
-        from: u32,
+        (from, to): (u32, Option<u32>),
         by: &str,
         reason: &str,
         affected: u64,
@@ -82,7 +74,6 @@ impl State {
             .revision(from)
             .ok_or_else(|| Refusal::not_found("revision", format!("{name}@{from}")))?
             .clone();
-        let to = self.target(&deployment, from);
         let entity = self.deployment_mut(project, name)?;
         entity.latch = entity.latch.max(from);
         entity.serving = to;
@@ -110,16 +101,27 @@ impl State {
                 "took over again",
             );
         }
-        self.mark_version(project, name, from, VersionStatus::RolledBack);
         let version =
             to.and_then(|to| deployment.revision(to)).map(|revision| revision.spec.model_version);
-        self.move_alias_back(
-            ctx,
-            project,
-            &bad.spec,
-            version,
-            &format!("rollback of {name}@{from}"),
-        );
+        // Where code or settings alone were changed, the model is not what was bad: it still serves.
+        if version != Some(bad.spec.model_version) {
+            self.mark_version(project, name, from, VersionStatus::RolledBack);
+            let by = format!("rollback of {name}@{from}");
+            self.move_alias_back(ctx, project, &bad.spec, version, &by);
+        }
         self.give_up_revision(ctx, project, name, from, RevisionState::RolledBack, reason)
+    }
+}
+
+/// The revision that takes over when `from` goes: the one that serves beside it, else the newest warm one.
+pub(super) fn successor(deployment: &Deployment, from: u32) -> Option<u32> {
+    match deployment.serving {
+        Some(serving) if serving != from => Some(serving),
+        _ => deployment
+            .revisions
+            .iter()
+            .rev()
+            .find(|revision| revision.number < from && revision.state == RevisionState::Warm)
+            .map(|revision| revision.number),
     }
 }

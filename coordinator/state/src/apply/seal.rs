@@ -25,6 +25,12 @@ impl State {
                 command.worker, sealed.to, command.from, command.to
             )));
         }
+        if sealed.complete && command.to > sealed.to {
+            return Err(Refusal::precondition(format!(
+                "worker {} ended its bytes at {}, nothing can follow",
+                command.worker, sealed.to
+            )));
+        }
         self.worker_mut(&command.worker, |worker| {
             let sealed = match command.channel {
                 SealChannel::Log => &mut worker.log,

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use runyard_pipeline::{Stage, expand_matrix};
-use runyard_types::{DurationMs, Parent, RunName, TaskKey};
+use runyard_pipeline::{Pipeline, Stage, expand_matrix};
+use runyard_types::{DurationMs, Parent, ProjectName, RunName, TaskKey, Uid};
 
 use crate::command::SubmitRun;
 use crate::entity::{Run, RunState, StageProgress, Task, TaskResult, TaskState};
@@ -18,7 +18,6 @@ impl State {
         ctx: &mut Ctx,
         command: SubmitRun,
     ) -> Result<Reply, Refusal> {
-        self.forget_old_keys();
         let key = (command.idempotency.principal.clone(), command.idempotency.key);
         if let Some(known) = self.remembered.get(&key) {
             if known.request != command.idempotency.request {
@@ -29,44 +28,20 @@ impl State {
             }
             return Ok(Reply::Run { name: known.run.clone(), uid: key.1, existed: true });
         }
-        let age = self.clock.wall.0.saturating_sub(key.1.timestamp_ms());
-        if age > self.limits.key_age.0 {
-            return Err(Refusal::precondition(format!(
-                "the idempotency key {} is {} old, over the {} that keys are accepted for; use a new key",
-                key.1,
-                DurationMs(age),
-                self.limits.key_age
-            )));
-        }
+        self.check_key_age(key.1)?;
+        let count = count_tasks(&command.pipeline)?;
+        self.check_room(&command.project, count)?;
 
-        let tasks: Vec<(usize, u32)> = command
-            .pipeline
-            .stages
-            .iter()
-            .enumerate()
-            .map(|(at, stage)| (at, expand_matrix(stage).map_or(0, |points| points.len() as u32)))
-            .collect();
-        let count = tasks.iter().map(|(_, count)| *count).fold(0u32, u32::saturating_add);
-        if self.open_tasks.saturating_add(count) > self.limits.open_tasks {
-            return Err(Refusal::Exhausted {
-                what: format!(
-                    "the group holds {} open tasks and {count} more would pass its limit of {}; wait for runs to end, or cancel some",
-                    self.open_tasks, self.limits.open_tasks
-                ),
-            });
-        }
-
+        self.forget_old_keys();
         let numbered = (command.project.clone(), command.pipeline.name.clone());
         let number = self.numbers.get(&numbered).copied().unwrap_or(0) + 1;
         let name = RunName { pipeline: command.pipeline.name.clone(), number };
         self.numbers.insert_mut(numbered, number);
+        let until = DurationMs(self.clock.elapsed.0.saturating_add(self.limits.idempotency.0));
+        self.forgotten_at.insert_mut((until, key.0.clone(), key.1));
         self.remembered.insert_mut(
             key.clone(),
-            Remembered {
-                request: command.idempotency.request,
-                run: name.clone(),
-                until: DurationMs(self.clock.elapsed.0.saturating_add(self.limits.idempotency.0)),
-            },
+            Remembered { request: command.idempotency.request, run: name.clone(), until },
         );
 
         let pipeline = Arc::new(command.pipeline);
@@ -109,26 +84,92 @@ impl State {
         };
         let kind = EventKind::RunSubmitted { run: name.clone(), principal: run.principal.clone() };
         self.emit(ctx, Some(&command.project), kind);
+        self.count_live_run(&command.project, true);
         self.runs.insert_mut((command.project, name.clone()), Arc::new(run));
         Ok(Reply::Run { name, uid: key.1, existed: false })
     }
 
-    /// Keys are forgotten by elapsed time, so that a jump of the wall clock forgets none too early.
-    fn forget_old_keys(&mut self) {
-        let now = self.clock.elapsed;
-        if !self.remembered.iter().take(64).any(|(_, known)| known.until <= now) {
-            return;
+    /// A key is remembered for longer than it is accepted, so that no age of it runs a request twice. One
+    /// dated far ahead would outlive its memory.
+    fn check_key_age(&self, key: Uid) -> Result<(), Refusal> {
+        let (now, at, limit) = (self.clock.wall.0, key.timestamp_ms(), self.limits.key_age);
+        let age = now.saturating_sub(at);
+        if age > limit.0 {
+            return Err(Refusal::precondition(format!(
+                "the idempotency key {key} is {} old, over the {limit} that keys are accepted for; use a new key",
+                DurationMs(age)
+            )));
         }
-        let old: Vec<_> = self
-            .remembered
-            .iter()
-            .filter(|(_, known)| known.until <= now)
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in old {
-            self.remembered.remove_mut(&key);
+        let ahead = at.saturating_sub(now);
+        if ahead > limit.0 {
+            return Err(Refusal::precondition(format!(
+                "the idempotency key {key} is dated {} ahead, over {limit}; set this machine's clock, and use a new key",
+                DurationMs(ahead)
+            )));
+        }
+        Ok(())
+    }
+
+    /// Whether another run of so many tasks may be taken in, or put back to work.
+    pub(super) fn check_room(&self, project: &ProjectName, count: u32) -> Result<(), Refusal> {
+        let live = self.live_runs.get(project).copied().unwrap_or(0);
+        if live >= self.limits.live_runs {
+            return Err(Refusal::Exhausted {
+                what: format!(
+                    "project {project} has {live} live runs, its limit is {}; wait for runs to end, or cancel some",
+                    self.limits.live_runs
+                ),
+            });
+        }
+        if self.open_tasks.saturating_add(count) > self.limits.open_tasks {
+            return Err(Refusal::Exhausted {
+                what: format!(
+                    "the group holds {} open tasks and {count} more would pass its limit of {}; wait for runs to end, or cancel some",
+                    self.open_tasks, self.limits.open_tasks
+                ),
+            });
+        }
+        Ok(())
+    }
+
+    /// Keeps the count of a project's live runs.
+    pub(super) fn count_live_run(&mut self, project: &ProjectName, begins: bool) {
+        let live = self.live_runs.get(project).copied().unwrap_or(0);
+        match if begins { live + 1 } else { live.saturating_sub(1) } {
+            0 => drop(self.live_runs.remove_mut(project)),
+            live => drop(self.live_runs.insert_mut(project.clone(), live)),
         }
     }
+
+    /// Keys are forgotten by elapsed time, so that a jump of the wall clock forgets none too early.
+    fn forget_old_keys(&mut self) {
+        while let Some(first) = self.forgotten_at.first().cloned() {
+            if first.0 > self.clock.elapsed {
+                return;
+            }
+            self.forgotten_at.remove_mut(&first);
+            self.remembered.remove_mut(&(first.1, first.2));
+        }
+    }
+}
+
+/// How many tasks the pipeline has; refuses one that could never end.
+fn count_tasks(pipeline: &Pipeline) -> Result<u32, Refusal> {
+    let invalid = |what: String| Refusal::Invalid { what };
+    let mut count = 0u32;
+    for stage in &pipeline.stages {
+        let points = expand_matrix(stage)
+            .map_err(|error| invalid(format!("stage {}: {error}", stage.name)))?;
+        count = count.saturating_add(points.len() as u32);
+        if let Some(need) = stage.needs.iter().find(|need| pipeline.stage(need.as_str()).is_none())
+        {
+            return Err(invalid(format!("stage {} needs {need}, which is no stage", stage.name)));
+        }
+    }
+    if count == 0 {
+        return Err(invalid(format!("pipeline {} has no stage", pipeline.name)));
+    }
+    Ok(count)
 }
 
 /// The tasks of a stage, one for each point of its matrix.

@@ -140,6 +140,7 @@ impl State {
         };
         entity.state = state;
         entity.ended_at = Some(wall);
+        self.count_live_run(project, false);
         let kind =
             EventKind::RunFinished { run: run.clone(), state: state.as_str().to_owned(), reason };
         self.emit(ctx, Some(project), kind);
