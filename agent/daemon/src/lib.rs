@@ -20,6 +20,7 @@ mod shared;
 mod signals;
 mod state_dir;
 mod telemetry;
+mod transfer;
 mod worker;
 
 pub use config::Config;

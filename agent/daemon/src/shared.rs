@@ -109,6 +109,17 @@ impl Shared {
         job
     }
 
+    /// The workers of which nothing runs any more, with their names on this host.
+    pub(crate) fn ended(&self) -> Vec<(WorkerKey, String)> {
+        let released = wire::Phase::Released as i32;
+        let jobs = self.lock();
+        let all = jobs.iter().map(|(key, job)| (key.clone(), job.uid.clone()));
+        let all: Vec<_> = all.collect();
+        drop(jobs);
+        let over = |key: &WorkerKey| self.board.get(key).is_some_and(|one| one.phase == released);
+        all.into_iter().filter(|(key, _)| over(key)).collect()
+    }
+
     /// Forgets a worker.
     pub(crate) fn drop_job(&self, key: &WorkerKey) {
         if let Some(job) = self.lock().remove(key) {

@@ -55,7 +55,7 @@ impl Signals {
 
     /// Hands notices on until the agent stops.
     pub(crate) async fn run(&self) -> std::io::Result<()> {
-        let ready = AsyncFd::with_interest(self.fd.as_fd(), tokio::io::Interest::READABLE)?;
+        let ready = AsyncFd::register_with_interest(self.fd.try_clone()?, tokio::io::Interest::READABLE)?;
         loop {
             let mut guard = ready.readable().await?;
             // Cleared first: what comes while we read makes it ready again.

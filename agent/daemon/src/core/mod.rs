@@ -5,8 +5,6 @@
 
 mod message;
 mod node;
-#[cfg(test)]
-mod properties;
 mod step;
 #[cfg(test)]
 mod tests;

@@ -8,11 +8,13 @@ use runyard_blobs::client::OnProgress;
 use runyard_blobs::{Downloader, Progress};
 use runyard_proto::agent as wire;
 use runyard_runtime::environment::Built;
+use runyard_runtime::workspace::Workspace;
 use runyard_types::{Digest, Outcome};
 
 use super::{Fault, blocking, folder, inputs, python};
 use crate::core::Input;
 use crate::shared::{Job, Shared};
+use crate::transfer::transfer;
 
 /// What a worker is started with.
 #[derive(Debug, Default)]
@@ -67,19 +69,15 @@ async fn materialise(shared: &Arc<Shared>, job: &Arc<Job>) -> Result<Prepared, F
         folder::make(&folder, &wanted)
     })
     .await?;
-    let mut prepared = Prepared::default();
-    if !spec.code_root.is_empty() {
-        fetch(shared, job, "code", &spec.code_root, &space.work()).await?;
-    }
-    prepared.inputs = inputs::place(shared, job, &spec, &space).await?;
-    if let Some(serve) = &spec.serve
-        && !serve.model_root.is_empty()
-    {
-        let model = job.folder(&shared.paths).join("space/model");
-        let what = format!("model {} version {}", serve.model, serve.model_version);
-        fetch(shared, job, &what, &serve.model_root, &model).await?;
-        prepared.model = Some(model);
-    }
+    let mut prepared = match needs_fetching(&spec) {
+        true => {
+            let (agent, one, own) = (shared.clone(), job.clone(), space.clone());
+            let fetched = move || async move { fetch_all(&agent, &one, &own).await };
+            let cut = || Fault::error("fetching its code and inputs was cut off");
+            transfer(&job.cancel, fetched).await.ok_or_else(cut)??
+        }
+        false => Prepared::default(),
+    };
     if let Some(python) = &spec.python {
         let environment = python::environment(shared, job, python, &space).await?;
         prepared.venv = Some(environment.path);
@@ -87,6 +85,28 @@ async fn materialise(shared: &Arc<Shared>, job: &Arc<Job>) -> Result<Prepared, F
     }
     let (port, listener) = port(&spec, job.wanted().master_port)?;
     (prepared.port, prepared.holds_port) = (port, listener);
+    Ok(prepared)
+}
+
+fn needs_fetching(spec: &wire::WorkerSpec) -> bool {
+    let model = spec.serve.as_ref().is_some_and(|serve| !serve.model_root.is_empty());
+    !spec.code_root.is_empty() || !spec.inputs.is_empty() || model
+}
+
+/// Code, inputs and model into the workspace.
+async fn fetch_all(shared: &Shared, job: &Job, space: &Workspace) -> Result<Prepared, Fault> {
+    let spec = job.spec();
+    let mut prepared = Prepared::default();
+    if !spec.code_root.is_empty() {
+        fetch(shared, job, "code", &spec.code_root, &space.work()).await?;
+    }
+    prepared.inputs = inputs::place(shared, job, &spec, space).await?;
+    if let Some(serve) = spec.serve.as_ref().filter(|serve| !serve.model_root.is_empty()) {
+        let model = job.folder(&shared.paths).join("space/model");
+        let what = format!("model {} version {}", serve.model, serve.model_version);
+        fetch(shared, job, &what, &serve.model_root, &model).await?;
+        prepared.model = Some(model);
+    }
     Ok(prepared)
 }
 

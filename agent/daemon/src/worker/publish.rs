@@ -8,11 +8,13 @@ use runyard_blobs::files::FileError;
 use runyard_blobs::{Published, RelPath, Uploader};
 use runyard_proto::agent::{WorkerReport, WorkerSpec};
 use runyard_proto::v1::Output;
+use runyard_runtime::workspace::Workspace;
 use runyard_types::Outcome;
 
 use super::{Fault, Metrics, blocking, chain, folder, outcome, own_files, results, values};
 use crate::core::Input;
 use crate::shared::{Job, Shared};
+use crate::transfer::transfer;
 
 /// The name under which results files are published.
 const RESULTS: &str = "results";
@@ -72,7 +74,12 @@ async fn take(
     if stopped || spec.serve.is_some() {
         return Ok(());
     }
-    report.outputs = outputs(shared, job, &spec).await?;
+    if has_outputs(shared, job, &spec) {
+        let (agent, one) = (shared.clone(), job.clone());
+        let published = move || async move { outputs(&agent, &one, &spec).await };
+        let cut = || Fault::error("publishing its outputs was cut off");
+        report.outputs = transfer(&shared.stop, published).await.ok_or_else(cut)??;
+    }
     Ok(())
 }
 
@@ -173,6 +180,18 @@ fn summary(root: &std::path::Path) -> Result<String, String> {
     Ok(text)
 }
 
+fn has_outputs(shared: &Shared, job: &Job, spec: &WorkerSpec) -> bool {
+    let declared = !spec.outputs.is_empty() && spec.collect_outputs;
+    let results = !spec.results.is_empty() && spec.collect_results;
+    declared || results || wrote_results(spec, &job.workspace(&shared.paths))
+}
+
+/// Something lies in `$RUNYARD_RESULTS` that is to be taken.
+fn wrote_results(spec: &WorkerSpec, space: &Workspace) -> bool {
+    let has_any = || std::fs::read_dir(space.results()).is_ok_and(|mut list| list.next().is_some());
+    spec.results.is_empty() && (spec.collect_results || spec.collect_outputs) && has_any()
+}
+
 /// Publishes declared outputs and results.
 async fn outputs(shared: &Shared, job: &Job, spec: &WorkerSpec) -> Result<Vec<Output>, Fault> {
     let mut published = Vec::new();
@@ -195,15 +214,14 @@ async fn outputs(shared: &Shared, job: &Job, spec: &WorkerSpec) -> Result<Vec<Ou
 async fn results_of(
     shared: &Shared,
     spec: &WorkerSpec,
-    space: &runyard_runtime::workspace::Workspace,
+    space: &Workspace,
     uploader: &Uploader,
 ) -> Result<Option<Published>, Fault> {
     if spec.results.is_empty() {
-        let folder = space.results();
-        let has_any = std::fs::read_dir(&folder).is_ok_and(|mut list| list.next().is_some());
-        if !has_any || !(spec.collect_results || spec.collect_outputs) {
+        if !wrote_results(spec, space) {
             return Ok(None);
         }
+        let folder = space.results();
         let path = RelPath::default();
         let publish = async || uploader.publish_dir(&folder, &path).await;
         return until_stored(shared, "the files in $RUNYARD_RESULTS", publish).await.map(Some);

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use runyard_state::entity::{Liveness, Node};
+use runyard_proto::agent::Phase;
+use runyard_state::entity::{Liveness, Node, WorkerPhase};
 use runyard_state::{Command, LoseAttempt, SetLiveness, State};
 use runyard_types::{DurationMs, Parent, WorkerKey};
 use tonic::Status;
@@ -10,6 +11,7 @@ use tonic::Status;
 use super::Pass;
 use crate::core::Core;
 use crate::errors::status;
+use crate::session;
 
 /// Silence after which a node is unreachable.
 const UNREACHABLE_MS: u64 = 10_000;
@@ -34,12 +36,30 @@ pub(super) async fn pass(core: Core) -> Result<Pass, Status> {
     if !commands.is_empty() {
         core.truth.propose_all(commands).await.map_err(status)?;
     }
-    if view.state.unsettled.is_empty() {
-        core.live.retain_workers(|_| false);
-    } else {
-        core.live.retain_workers(|key| view.state.unsettled.contains(&key.attempt));
-    }
+    ingest_again(&core, &view.state).await?;
+    // An attempt that this view does not know yet may be newer than it: its reports stay.
+    core.live.retain_workers(|key| {
+        view.state.unsettled.contains(&key.attempt) || view.state.attempt(&key.attempt).is_none()
+    });
     Ok(if view.state.nodes.is_empty() { Pass::Asleep } else { Pass::In(Duration::from_secs(1)) })
+}
+
+/// Takes in once more what was reported and did not come into the state, as when a proposal was refused
+/// for want of room: agents report a change once.
+async fn ingest_again(core: &Core, state: &State) -> Result<(), Status> {
+    for key in state.unsettled.iter() {
+        let Some((_, attempt)) = state.attempt(key) else { continue };
+        for (rank, worker) in attempt.workers.iter().enumerate() {
+            let worker_key = WorkerKey { attempt: key.clone(), rank: rank as u32 };
+            let Some(report) = core.live.worker(&worker_key) else { continue };
+            let ended = report.phase >= Phase::Finished as i32 && attempt.outcome.is_none();
+            let gone = report.phase == Phase::Released as i32 && worker.phase != WorkerPhase::Released;
+            if ended || gone {
+                session::ingest_workers(core, &worker.node, vec![report]).await?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn judge(core: &Core, now: DurationMs, node: &Node) -> Option<Command> {

@@ -1,0 +1,18 @@
+//! The state machine as its users see it: commands in, answers, events and a state that holds in.
+
+mod aliases;
+mod attempts;
+mod cancels;
+mod deployments;
+mod env;
+mod events;
+mod gangs;
+mod gates;
+mod keys;
+mod laws;
+mod nodes;
+mod pipelines;
+mod properties;
+mod retries;
+mod runs;
+mod seals;
