@@ -13,6 +13,7 @@ pub mod core;
 mod error;
 mod link;
 mod log;
+mod readable;
 mod reconciler;
 mod routes;
 mod run;

@@ -128,8 +128,7 @@ impl Host {
         if !isolation.missing.is_empty() {
             tracing::info!(missing = isolation.missing.join("; "), "isolation");
         }
-        let mut devices =
-            runyard_devices::Config::from_environment(config.node.as_str());
+        let mut devices = runyard_devices::Config::from_environment(config.node.as_str());
         devices.simulated = config.simulated_devices;
         Ok(Self {
             launcher,

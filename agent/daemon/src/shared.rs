@@ -87,11 +87,7 @@ impl Shared {
     }
 
     /// Takes up a worker, or notes what is wanted of it now.
-    pub(crate) fn take_up(
-        &self,
-        key: &WorkerKey,
-        wanted: Arc<wire::DesiredWorker>,
-    ) -> Arc<Job> {
+    pub(crate) fn take_up(&self, key: &WorkerKey, wanted: Arc<wire::DesiredWorker>) -> Arc<Job> {
         let mut jobs = self.lock();
         if let Some(job) = jobs.get(key) {
             job.with(|inner| inner.wanted = wanted);
@@ -103,7 +99,13 @@ impl Shared {
             heard: self.signals.hear(&uid),
             uid,
             cancel: self.stop.child_token(),
-            inner: Mutex::new(Inner { wanted, prepared: None, lost: None, sealed_to: 0, environment: None }),
+            inner: Mutex::new(Inner {
+                wanted,
+                prepared: None,
+                lost: None,
+                sealed_to: 0,
+                environment: None,
+            }),
         });
         jobs.insert(key.clone(), job.clone());
         job

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use runyard_runtime::WorkerDir;
 use runyard_runtime::notify::{Notice, Watch};
-use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
 use crate::AgentError;
+use crate::readable::readable;
 
 /// What is heard of one worker; the numbers only say that something is new.
 #[derive(Debug)]
@@ -55,13 +55,12 @@ impl Signals {
 
     /// Hands notices on until the agent stops.
     pub(crate) async fn run(&self) -> std::io::Result<()> {
-        let ready = AsyncFd::register_with_interest(self.fd.try_clone()?, tokio::io::Interest::READABLE)?;
+        let ready = readable(self.fd.try_clone()?)?;
         loop {
             let mut guard = ready.readable().await?;
             // Cleared first: what comes while we read makes it ready again.
             guard.clear_ready();
-            let notices =
-                self.watch.lock().unwrap_or_else(PoisonError::into_inner).events()?;
+            let notices = self.watch.lock().unwrap_or_else(PoisonError::into_inner).events()?;
             for notice in notices {
                 self.hand_on(&notice);
             }

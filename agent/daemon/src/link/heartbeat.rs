@@ -27,10 +27,8 @@ pub(crate) fn start(
     beats: watch::Receiver<Option<Beat>>,
 ) -> Result<(), AgentError> {
     let failed = || AgentError::io("start the heartbeat of", &shared.paths.root);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(failed())?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed())?;
     let agent = shared.clone();
     let thread = std::thread::Builder::new().name("heartbeat".into());
     let beating = move || {

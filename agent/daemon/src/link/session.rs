@@ -27,11 +27,8 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 /// A coordinator answers a hello after one commit.
 const HELLO_WITHIN: Duration = Duration::from_secs(20);
 /// Between tries: soon at first, as after a restart of the coordinator.
-const AGAIN: Backoff = Backoff {
-    base: Duration::from_millis(50),
-    max: Duration::from_secs(3),
-    budget: Duration::MAX,
-};
+const AGAIN: Backoff =
+    Backoff { base: Duration::from_millis(50), max: Duration::from_secs(3), budget: Duration::MAX };
 /// A session that lasted so long was a good one: the next try comes soon.
 const GOOD_AFTER: Duration = Duration::from_secs(10);
 
@@ -69,15 +66,16 @@ pub(crate) async fn run(mut session: Session) {
 
 impl Session {
     async fn once(&mut self) -> Result<(), Status> {
-        let channel = self.target.connect().await.map_err(|error| {
-            Status::unavailable(crate::worker::chain(&error))
-        })?;
+        let channel = self
+            .target
+            .connect()
+            .await
+            .map_err(|error| Status::unavailable(crate::worker::chain(&error)))?;
         let (send, receive) = mpsc::channel(OUTGOING_MAX);
         let hello = FromAgent { message: Some(from_agent::Message::Hello(self.hello())) };
         // There is room: nothing else was sent yet.
         let _ = send.send(hello).await;
-        let mut client =
-            AgentClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let mut client = AgentClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let opening = client.session(ReceiverStream::new(receive));
         let late = |_| Status::deadline_exceeded("no answer to the hello");
         let mut incoming =

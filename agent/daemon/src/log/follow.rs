@@ -165,7 +165,9 @@ impl Log {
             };
             let Round { part, ended } = round;
             let sealed = match part {
-                Some(part) => ship::ship(&self.shared, &self.job.key, Channel::Log, &part, ended).await,
+                Some(part) => {
+                    ship::ship(&self.shared, &self.job.key, Channel::Log, &part, ended).await
+                }
                 None if ended => return self.close().await,
                 None => return Ok(false),
             };

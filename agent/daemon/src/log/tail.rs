@@ -26,17 +26,12 @@ pub(crate) async fn tail(shared: &Arc<Shared>, request: TailRequest) {
     let (send, receive) = mpsc::channel(PARTS_WAITING_MAX);
     let mut client = AgentClient::new(shared.calls.clone());
     let ticket = request.ticket.clone();
-    // Cancel-safe: when the call has ended nobody takes parts, and nothing is lost by dropping them.
-    tokio::select! {
-        ended = client.tail(ReceiverStream::new(receive)) => {
-            if let Err(status) = ended {
-                tracing::debug!(ticket, %status, "a tail ended");
-            }
-            return;
-        }
-        () = feed(shared, &request, send) => {}
+    // Both to their end: the call ends when the feed has and all parts have arrived, and a call that the
+    // reader ended takes no more parts, which ends the feed.
+    let (ended, ()) = tokio::join!(client.tail(ReceiverStream::new(receive)), feed(shared, &request, send));
+    if let Err(status) = ended {
+        tracing::debug!(ticket, %status, "a tail ended");
     }
-    // The stream has ended on our side; let what is in it arrive.
 }
 
 async fn feed(shared: &Arc<Shared>, request: &TailRequest, send: mpsc::Sender<TailChunk>) {

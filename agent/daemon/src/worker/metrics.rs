@@ -90,7 +90,8 @@ impl Metrics {
     }
 
     fn take(&mut self, object: &Map<String, Value>) {
-        if let (Some(Value::String(name)), Some(value)) = (object.get("name"), object.get("value")) {
+        if let (Some(Value::String(name)), Some(value)) = (object.get("name"), object.get("value"))
+        {
             match number(value) {
                 Some(value) => self.set(name, value),
                 None => self.refuse("its `value` is not a number"),

@@ -136,7 +136,8 @@ mod tests {
         let because = |reason| ExitStatus { reason, signal: Some(15), ..ExitStatus::default() };
         let killed = ExitStatus { signal: Some(9), ..ExitStatus::default() };
         let oom = ExitStatus { oom_kills: 1, peak_memory_bytes: 2 << 30, ..killed.clone() };
-        let absent = ExitStatus { error: Some("no such file".into()), ..because(Reason::NotStarted) };
+        let absent =
+            ExitStatus { error: Some("no such file".into()), ..because(Reason::NotStarted) };
         for (status, cause, words) in [
             (code(3), Cause::Failure, "exit status 3"),
             (code(127), Cause::Failure, "command not found"),

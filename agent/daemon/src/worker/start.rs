@@ -44,14 +44,16 @@ fn launch(shared: &Shared, job: &Job) -> Result<(), Fault> {
         .take_prepared()
         .ok_or_else(|| Fault::error("the agent lost what it had prepared; try again"))?;
     let spec = shim_spec(shared, job, &prepared)?;
-    let worker = WorkerDir::create(&shared.paths.workers(), &spec)
-        .map_err(|error| Fault::caused(&error))?;
+    let worker =
+        WorkerDir::create(&shared.paths.workers(), &spec).map_err(|error| Fault::caused(&error))?;
     shared.signals.watch(&worker).map_err(|error| Fault::error(error.to_string()))?;
     job.keep_environment(prepared.built.take());
     // The port is the stage's to take now.
     drop(prepared);
     shared.launcher.launch(worker.path(), &[]).map_err(|error| match error {
-        LaunchError::Refused { why, .. } => Fault::error(format!("its shim refused to start: {why}")),
+        LaunchError::Refused { why, .. } => {
+            Fault::error(format!("its shim refused to start: {why}"))
+        }
         other => Fault::caused(&other),
     })
 }

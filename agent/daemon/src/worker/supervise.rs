@@ -61,9 +61,7 @@ async fn clear_away(shared: &Arc<Shared>, job: &Arc<Job>, worker: WorkerDir, reb
     let begun = Instant::now();
     loop {
         let one = worker.clone();
-        let left = blocking(move || {
-            one.clean_up(CLEAN_UP).map_err(|error| Fault::caused(&error))
-        });
+        let left = blocking(move || one.clean_up(CLEAN_UP).map_err(|error| Fault::caused(&error)));
         match left.await {
             Ok(left) if left.is_empty() => return,
             Ok(_) if begun.elapsed() >= WEDGED_AFTER => wedged(shared, job, &worker),

@@ -39,7 +39,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<BTreeMap<String, String>, String> {
                     match lines.next() {
                         Some((_, line)) if line == end => break,
                         Some((_, line)) => value.push(line),
-                        None => return Err(at(format!("its end mark `{}` is missing", shown(end)))),
+                        None => {
+                            return Err(at(format!("its end mark `{}` is missing", shown(end))));
+                        }
                     }
                 }
                 (key, value.join("\n"))
@@ -76,12 +78,8 @@ mod tests {
     fn lines_and_blocks_are_read() {
         let text = "a=1\nb = x=y\n\nnotes<<END\nfirst\n\nlast=1\nEND\na=2\nurl=http://h/?q=<<x\n";
         let values = read(text.as_bytes()).expect("read");
-        let expected = [
-            ("a", "2"),
-            ("b", " x=y"),
-            ("notes", "first\n\nlast=1"),
-            ("url", "http://h/?q=<<x"),
-        ];
+        let expected =
+            [("a", "2"), ("b", " x=y"), ("notes", "first\n\nlast=1"), ("url", "http://h/?q=<<x")];
         assert_eq!(values, expected.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
         assert!(read(b"").expect("empty").is_empty());
     }

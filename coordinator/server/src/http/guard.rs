@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn a34_only_our_own_hosts_are_served() {
-        for host in ["gpu.example:7443", "GPU.example", "gpu.example:9", "localhost:7443", "127.0.0.1:7443", "[::1]:7443", "::1"] {
+        for host in ["gpu.example:7443", "GPU.example", "gpu.example:9", "localhost:7443", "127.0.0.1:7443", "[::1]:7443", "[::1]"] {
             assert_eq!(ask("GET", "/", &[("host", host)]), Ok(()), "{host}");
         }
         for host in ["evil.example", "gpu.example.evil.example", "localhost.evil.example", "127.0.0.1.evil.example:7443", "", "x@gpu.example"] {

@@ -27,6 +27,8 @@ pub(crate) type Sink = mpsc::Sender<Result<LogRecord, Status>>;
 
 /// How long a reader that cannot reach the agent waits before it looks again.
 const RETRY: Duration = Duration::from_millis(500);
+/// How long a live tail may be silent before it is asked whether it still is one.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// Sends a worker's records in order, without gap or duplicate, then `end` once the log is complete.
 ///
@@ -135,6 +137,14 @@ async fn read_live(
                 *at = (*at).max(end);
             }
             () = sink.closed() => return Ok(false),
+            // An agent that never dialled, or died while it did, must not hold the reader for ever.
+            () = tokio::time::sleep(SILENCE) => {
+                let view = core.truth.view();
+                let complete = view.state.worker(&plan.worker).is_none_or(|(_, worker)| worker.log.complete);
+                if complete || session.is_closed() {
+                    return Ok(true);
+                }
+            }
         }
     }
 }
