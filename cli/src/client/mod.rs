@@ -16,7 +16,7 @@ use runyard_proto::v1;
 use runyard_transport::AuthInterceptor;
 use runyard_transport::token::UserToken;
 
-pub(crate) use follow::Happening;
+pub(crate) use follow::{Follow, Happening};
 pub(crate) use names::{Target, is_run_name};
 pub(crate) use retry::{once, passes, retry};
 pub(crate) use runs::{gate_exit, is_over};

@@ -27,6 +27,11 @@ impl Values {
         self.percentile(50.0)
     }
 
+    /// From the lowest to the highest.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = f64> {
+        self.0.iter().copied()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -28,8 +28,18 @@ pub(crate) fn memory(pid: u32) -> Memory {
 
 /// CPU-seconds that a process and the children it has waited for have used; zero once it is gone.
 pub(crate) fn cpu_seconds(pid: u32) -> f64 {
-    let fields = stat(pid);
-    let ticks: f64 = fields.iter().skip(11).take(4).filter_map(|text| text.parse::<f64>().ok()).sum();
+    seconds(pid, 4)
+}
+
+/// CPU-seconds that a process alone has used; zero once it is gone.
+pub(crate) fn own_cpu_seconds(pid: u32) -> f64 {
+    seconds(pid, 2)
+}
+
+/// User, system, and, with four, the same of the children that were waited for.
+fn seconds(pid: u32, fields: usize) -> f64 {
+    let ticks: f64 =
+        stat(pid).iter().skip(11).take(fields).filter_map(|text| text.parse::<f64>().ok()).sum();
     let per_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100) as f64;
     ticks / per_second
 }

@@ -28,7 +28,8 @@ pub(crate) async fn tail(shared: &Arc<Shared>, request: TailRequest) {
     let ticket = request.ticket.clone();
     // Both to their end: the call ends when the feed has and all parts have arrived, and a call that the
     // reader ended takes no more parts, which ends the feed.
-    let (ended, ()) = tokio::join!(client.tail(ReceiverStream::new(receive)), feed(shared, &request, send));
+    let (ended, ()) =
+        tokio::join!(client.tail(ReceiverStream::new(receive)), feed(shared, &request, send));
     if let Err(status) = ended {
         tracing::debug!(ticket, %status, "a tail ended");
     }

@@ -8,23 +8,12 @@ pub(super) struct Exposition {
     text: String,
 }
 
-/// What a family's values mean.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Gauge,
-    Counter,
-}
-
 impl Exposition {
-    /// Begins a family; its samples follow at once.
-    pub(super) fn family<'a>(&'a mut self, name: &'a str, kind: Kind, help: &str) -> Family<'a> {
-        let kind = match kind {
-            Kind::Gauge => "gauge",
-            Kind::Counter => "counter",
-        };
+    /// Begins a family of values that go up and down; its samples follow at once.
+    pub(super) fn gauge<'a>(&'a mut self, name: &'a str, help: &str) -> Family<'a> {
         let help = help.replace('\\', r"\\").replace('\n', r"\n");
         // Writing to a string does not fail.
-        let _ = write!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+        let _ = write!(self.text, "# HELP {name} {help}\n# TYPE {name} gauge\n");
         Family { text: &mut self.text, name }
     }
 
@@ -67,12 +56,12 @@ mod tests {
     #[test]
     fn the_text_is_prometheus() {
         let mut all = Exposition::default();
-        all.family("a_total", Kind::Counter, "Back\\slash\nand line.").sample(&[], 3.0);
-        let mut family = all.family("b", Kind::Gauge, "B.");
+        all.gauge("a", "Back\\slash\nand line.").sample(&[], 3.0);
+        let mut family = all.gauge("b", "B.");
         family.sample(&[("x", "a\"b\\c\nd"), ("y", "")], 0.25).sample(&[("x", "1"), ("y", "2")], f64::INFINITY);
         family.sample(&[("x", "2"), ("y", "3")], f64::NAN);
         let expected = concat!(
-            "# HELP a_total Back\\\\slash\\nand line.\n# TYPE a_total counter\na_total 3\n",
+            "# HELP a Back\\\\slash\\nand line.\n# TYPE a gauge\na 3\n",
             "# HELP b B.\n# TYPE b gauge\nb{x=\"a\\\"b\\\\c\\nd\",y=\"\"} 0.25\n",
             "b{x=\"1\",y=\"2\"} +Inf\nb{x=\"2\",y=\"3\"} NaN\n",
         );

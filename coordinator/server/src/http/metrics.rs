@@ -12,7 +12,7 @@ use runyard_state::State as Truth;
 use runyard_state::entity::{Eligibility, Liveness, Node, NodeDevice, RunState};
 
 use super::answer::Refused;
-use super::exposition::{Exposition, Kind};
+use super::exposition::Exposition;
 use super::login::user;
 use crate::core::Core;
 
@@ -30,7 +30,7 @@ pub(super) fn text(core: &Core) -> String {
     let state = &view.state;
     let mut all = Exposition::default();
     let commit = option_env!("RUNYARD_COMMIT").unwrap_or_default();
-    all.family("runyard_build_info", Kind::Gauge, "The version of this coordinator.")
+    all.gauge("runyard_build_info", "The version of this coordinator.")
         .sample(&[("version", env!("CARGO_PKG_VERSION")), ("commit", commit)], 1.0);
     raft(core, &mut all);
     runs(state, &mut all);
@@ -50,7 +50,7 @@ fn raft(core: &Core, all: &mut Exposition) {
         ("runyard_raft_applied_index", "The highest log index applied on this peer.", status.applied as f64),
         ("runyard_raft_leader", "Whether this peer leads the group.", leads),
     ] {
-        all.family(name, Kind::Gauge, help).sample(&[], value);
+        all.gauge(name, help).sample(&[], value);
     }
 }
 
@@ -63,7 +63,7 @@ fn runs(state: &Truth, all: &mut Exposition) {
         RunState::Error,
         RunState::Cancelled,
     ];
-    let mut family = all.family("runyard_runs", Kind::Gauge, "Runs in the live state, by their state.");
+    let mut family = all.gauge("runyard_runs", "Runs in the live state, by their state.");
     for wanted in known {
         let count = state.runs.values().filter(|run| run.state == wanted).count();
         family.sample(&[("state", wanted.as_str())], count as f64);
@@ -76,7 +76,7 @@ fn queue(state: &Truth, all: &mut Exposition) {
     for key in state.queued.iter() {
         *waiting.entry(key.project.clone()).or_default() += 1;
     }
-    let mut family = all.family("runyard_queue_depth", Kind::Gauge, "Tasks that wait for a place, by project.");
+    let mut family = all.gauge("runyard_queue_depth", "Tasks that wait for a place, by project.");
     for (project, count) in waiting {
         family.sample(&[("queue", project.as_str())], count as f64);
     }
@@ -91,11 +91,11 @@ fn fleet(state: &Truth, all: &mut Exposition) {
             *devices.entry((device_state(node, device), device.model.as_str())).or_default() += 1;
         }
     }
-    let mut family = all.family("runyard_nodes", Kind::Gauge, "Nodes, by what is heard of them and whether they take work.");
+    let mut family = all.gauge("runyard_nodes", "Nodes, by what is heard of them and whether they take work.");
     for ((liveness, eligibility), count) in nodes {
         family.sample(&[("liveness", liveness), ("eligibility", eligibility)], count as f64);
     }
-    let mut family = all.family("runyard_gpus", Kind::Gauge, "Devices, by what they are doing and their model.");
+    let mut family = all.gauge("runyard_gpus", "Devices, by what they are doing and their model.");
     for ((state, model), count) in devices {
         family.sample(&[("state", state), ("model", model)], count as f64);
     }
@@ -151,7 +151,7 @@ fn devices(core: &Core, state: &Truth, all: &mut Exposition) {
             });
         }
     }
-    let mut info = all.family("runyard_gpu_info", Kind::Gauge, "What a device is.");
+    let mut info = all.gauge("runyard_gpu_info", "What a device is.");
     for own in &seen {
         let simulated = if own.simulated { "true" } else { "false" };
         let [node, gpu, uuid] = own.labels();
@@ -165,13 +165,13 @@ fn devices(core: &Core, state: &Truth, all: &mut Exposition) {
         ("runyard_gpu_power_watts", "Electric power drawn now.", |own| own.sample.power_watts),
     ];
     for (name, help, read) in families {
-        let mut family = all.family(name, Kind::Gauge, help);
+        let mut family = all.gauge(name, help);
         // What the driver does not tell has no sample; a sentinel would be averaged by somebody.
         for (own, value) in seen.iter().filter_map(|own| Some((own, read(own)?))) {
             family.sample(&own.labels(), value);
         }
     }
-    let mut family = all.family("runyard_gpu_temperature_celsius", Kind::Gauge, "Temperature, by sensor.");
+    let mut family = all.gauge("runyard_gpu_temperature_celsius", "Temperature, by sensor.");
     for (own, value) in seen.iter().filter_map(|own| Some((own, own.sample.temperature_celsius?))) {
         let [node, gpu, uuid] = own.labels();
         family.sample(&[node, gpu, uuid, ("sensor", "gpu")], value);
@@ -180,7 +180,7 @@ fn devices(core: &Core, state: &Truth, all: &mut Exposition) {
 
 /// One series that joins devices to work, instead of a run's labels on every series.
 fn allocations(state: &Truth, all: &mut Exposition) {
-    let mut family = all.family("runyard_gpu_allocation_info", Kind::Gauge, "Which run holds a device.");
+    let mut family = all.gauge("runyard_gpu_allocation_info", "Which run holds a device.");
     for node in state.nodes.values() {
         for device in &node.devices {
             let Some(holder) = node.used.devices.get(&device.uuid) else { continue };

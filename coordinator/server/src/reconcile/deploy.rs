@@ -92,14 +92,7 @@ fn spec(
     };
     let version =
         model.version(number).ok_or_else(|| format!("there is no version {number} of `{}`", deploy.model.name))?;
-    let env = TaskEnv { state, run, stage, task };
-    let mut variables = std::collections::BTreeMap::new();
-    for (name, text) in &stage.env {
-        let value = runyard_pipeline::expr::Template::parse(text)
-            .and_then(|template| template.render(&env))
-            .map_err(|error| format!("variable {name} has no value: {}", error.message))?;
-        variables.insert(name.clone(), value);
-    }
+    let mut variables = TaskEnv { state, run, stage, task }.variables()?;
     for (name, value) in stagespec::visible_params(run, stage) {
         variables.insert(runyard_pipeline::param_variable(&name), value);
     }

@@ -1,7 +1,9 @@
 //! The names that a stage's expressions may use, from the state.
 
 use runyard_pipeline::Stage;
-use runyard_pipeline::expr::{Env, Reference, Status, Value};
+use runyard_pipeline::expr::{Env, Reference, Status, Template, Value};
+use std::collections::BTreeMap;
+
 use runyard_pipeline::ParamType;
 use runyard_state::State;
 use runyard_state::entity::{Run, StageProgress, Task};
@@ -17,6 +19,17 @@ pub(super) struct TaskEnv<'a> {
 }
 
 impl TaskEnv<'_> {
+    /// The stage's variables with their `${{ }}` filled in.
+    pub(super) fn variables(&self) -> Result<BTreeMap<String, String>, String> {
+        let render = |(name, text): (&String, &String)| {
+            let value = Template::parse(text)
+                .and_then(|template| template.render(self))
+                .map_err(|error| format!("variable {name} has no value: {}", error.message))?;
+            Ok((name.clone(), value))
+        };
+        self.stage.env.iter().map(render).collect()
+    }
+
     /// The task of a stage whose metrics and values are meant: its only one, or its first.
     fn first_task(&self, stage: &str) -> Option<&Task> {
         let stage = StageName::new(stage).ok()?;

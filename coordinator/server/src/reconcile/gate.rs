@@ -1,5 +1,6 @@
 //! Gates: the rows are read from the store, judged in a child process, and the verdict is proposed.
 
+use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -11,8 +12,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::Status;
 
 use super::Pass;
+use super::expressions::TaskEnv;
 use super::gate_child::{Answer, Job, Rule, RuleCheck, SideJob};
 use super::resolve::model_root;
+use crate::contentkey;
 use crate::core::Core;
 
 /// What the rows of one side may hold, in bytes.
@@ -72,7 +75,7 @@ fn prepare(core: &Core, state: &State, run: &Run, gate: &Gate, task: &Task) -> R
     let candidate = SideJob {
         label: format!("{}", run.name),
         model: swapped.and_then(|input| input_root(first, input.as_str())).unwrap_or_default(),
-        evaluation_key: evaluation_key(first, swapped.map(runyard_types::Name::as_str)),
+        evaluation_key: evaluation_key(core, state, run, evaluation, first, swapped.map(runyard_types::Name::as_str))?,
         files: rows(core, &candidates)?,
     };
     let champion = match &gate.against {
@@ -167,18 +170,24 @@ fn input_root(task: &Task, input: &str) -> Option<String> {
     })
 }
 
-/// What defines the test: all that the evaluation depends on but the model that is swapped.
-///
-/// A run's own evaluation and its reference task share the definition and differ in that input alone, so
-/// the other inputs tell them apart if anything does.
-fn evaluation_key(task: &Task, swapped: Option<&str>) -> String {
-    let inputs: Vec<String> = task
-        .inputs
-        .iter()
-        .filter(|input| Some(input.name.as_str()) != swapped)
-        .map(|input| format!("{} {:?} {:?}", input.name, input.source, input.at))
-        .collect();
-    Digest::of(&encode(&(task.stage.as_ref(), inputs, &task.env))).to_string()
+/// What defines the test: the content key of the evaluation without the model that is swapped.
+fn evaluation_key(
+    core: &Core,
+    state: &State,
+    run: &Run,
+    stage: &Stage,
+    task: &Task,
+    swapped: Option<&str>,
+) -> Result<String, String> {
+    let code = match run.code_root {
+        Some(root) => contentkey::code_files(&core.store, &run.project, root, &stage.code)
+            .map_err(|error| format!("the code snapshot cannot be read: {error}"))?,
+        None => BTreeMap::new(),
+    };
+    let env = TaskEnv { state, run, stage, task }.variables()?;
+    let inputs: Vec<_> =
+        task.inputs.iter().filter(|input| Some(input.name.as_str()) != swapped).cloned().collect();
+    Ok(contentkey::components(run, stage, task, &inputs, &env, &code).key().to_string())
 }
 
 enum Reference {
@@ -217,7 +226,8 @@ fn reference(
     match task.state {
         TaskState::Waiting | TaskState::Queued | TaskState::Active => Ok(Reference::Wait),
         TaskState::Succeeded => {
-            Ok(Reference::Rows(evaluation_key(task, Some(input)), rows(core, &[task])?))
+            let key = evaluation_key(core, state, run, evaluation, task, Some(input))?;
+            Ok(Reference::Rows(key, rows(core, &[task])?))
         }
         TaskState::Failed | TaskState::Error | TaskState::Cancelled | TaskState::Skipped => Ok(Reference::Broken(
             format!("the champion could not be evaluated ({}): {}; see `runyard logs {}`", task.state.as_str(), task.reason, task.key),

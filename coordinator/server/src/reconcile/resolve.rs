@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use runyard_pipeline::expr::{Expr, Template};
+use runyard_pipeline::expr::Expr;
 use runyard_pipeline::{ModelAt, ModelRef, Source, Stage};
 use runyard_state::entity::{ResolvedInput, ResolvedSource, Run, StageProgress, Task, TaskState};
 use runyard_state::{Command, Resolution, ResolveTasks, State};
@@ -86,13 +86,7 @@ fn resolve(
     if stagespec::is_leaders(stage) {
         return Ok(Resolution::Begin { inputs });
     }
-    let mut variables = BTreeMap::new();
-    for (name, text) in &stage.env {
-        let value = Template::parse(text).and_then(|template| template.render(&env)).map_err(|error| {
-            (Cause::Error, format!("variable {name} has no value: {}", error.message))
-        })?;
-        variables.insert(name.clone(), value);
-    }
+    let variables = env.variables().map_err(|reason| (Cause::Error, reason))?;
     if code.is_none() {
         *code = Some(match run.code_root {
             Some(root) => contentkey::code_files(&core.store, &run.project, root, &stage.code)
