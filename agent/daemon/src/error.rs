@@ -22,7 +22,7 @@ pub enum AgentError {
     },
     /// No identity and no token.
     #[error(
-        "this agent has not joined a group yet; make a token with `runyard token create --agent` and start it with `--join TOKEN@HOST:PORT`"
+        "this agent has not joined a group yet; make a token with `runyard token create agent` and start it with `--join TOKEN@HOST:PORT`"
     )]
     NotJoined,
     /// The folder is another node's.

@@ -338,7 +338,7 @@ async fn an_agent_that_may_not_join_says_why() {
     let config = Config::new(group.state_dir("a"), vec![group.address.clone()], node.clone());
     let run = |config: Config| runyard_daemon::run(config, CancellationToken::new());
     let error = run(config.clone()).await.expect_err("no token");
-    assert!(error.to_string().contains("runyard token create --agent"), "{error}");
+    assert!(error.to_string().contains("runyard token create agent"), "{error}");
     let mut wrong = group.token.clone();
     wrong.secret = runyard_transport::token::JoinToken::generate(group.token.pin).secret;
     let error = run(Config { join: Some(wrong), ..config.clone() }).await.expect_err("refused");

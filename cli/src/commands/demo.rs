@@ -38,7 +38,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// Flags of `demo`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Where to put the demo's folder [default: the system's temporary folder]
+    /// Where to put the demo's folder [default: $XDG_CACHE_HOME/runyard/demo]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Leave the cluster running at the end, until Ctrl-C
@@ -49,7 +49,8 @@ pub(crate) struct Args {
 /// Does what the verb says.
 pub(crate) async fn run(args: Args, env: &Env) -> Result<Exit> {
     let stop = signals::stop_on_signals()?;
-    let parent = args.dir.clone().unwrap_or_else(std::env::temp_dir);
+    // Not in /tmp: workers get one of their own, and what it hides could not be shared with them.
+    let parent = args.dir.clone().unwrap_or_else(|| env.paths.cache.join("demo"));
     prerequisites::check(&parent, &env.paths.cache).await?;
     let dir = fresh(&parent)?;
     let voice = Voice::new(&env.printer);
@@ -84,7 +85,7 @@ pub(crate) async fn run(args: Args, env: &Env) -> Result<Exit> {
 
 fn fresh(parent: &Path) -> Result<PathBuf> {
     use std::os::unix::fs::DirBuilderExt;
-    let name = format!("runyard-demo-{}", ulid::Ulid::generate().to_string().to_lowercase());
+    let name = ulid::Ulid::generate().to_string().to_lowercase();
     let dir = parent.join(name);
     std::fs::DirBuilder::new()
         .mode(0o700)

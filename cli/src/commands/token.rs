@@ -96,7 +96,7 @@ async fn create(
     env.printer.note(&format!("token {}{until}; it is not shown again", created.id));
     match join {
         true => env.printer.next("runyard agent --join TOKEN@HOST:PORT"),
-        false => env.printer.next("runyard login HOST:PORT (paste it when asked)"),
+        false => env.printer.next("runyard login HOST:PORT --pin SHA256 (paste it when asked; `server init` printed the pin)"),
     }
     Ok(())
 }

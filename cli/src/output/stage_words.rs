@@ -36,7 +36,8 @@ pub(super) fn words(stage: &v1::Stage, now_ms: u64) -> String {
     let started = tasks.iter().map(|task| task.started_ms).filter(|at| *at > 0).min().unwrap_or(0);
     let ended = tasks.iter().map(|task| task.ended_ms).max().unwrap_or(0);
     let over = tasks.iter().all(|task| task.ended_ms > 0);
-    if over && ended > 0 {
+    // A gate or deployment is carried out by the coordinator: it has no attempt that started.
+    if over && ended > 0 && started > 0 {
         words.push_str(&format!(" in {}", duration(ended, started, ended)));
     } else if now_ms > 0 && started > 0 {
         words.push_str(&format!(" {}", duration(now_ms, started, 0)));

@@ -39,13 +39,16 @@ impl Components {
     }
 }
 
-/// The files of a code snapshot that count for a stage, by path.
+/// The files of a code snapshot that count for a stage, by path: those of its `code:`, and whatever its
+/// Python environment is built from.
 pub(crate) fn code_files(
     store: &LocalStore,
     project: &ProjectName,
     root: Digest,
-    patterns: &[String],
+    stage: &Stage,
 ) -> Result<BTreeMap<String, String>, StoreError> {
+    let patterns = &stage.code;
+    let requirements = stagespec::python_environment(stage).map(|python| python.requirements_path);
     let tree = store.tree(project, root)?;
     let mut builder = GlobSetBuilder::new();
     for pattern in patterns {
@@ -61,7 +64,10 @@ pub(crate) fn code_files(
     Ok(tree
         .files
         .iter()
-        .filter(|file| patterns.is_empty() || set.is_match(file.path.as_str()))
+        .filter(|file| {
+            let path = file.path.as_str();
+            patterns.is_empty() || set.is_match(path) || requirements.as_deref() == Some(path)
+        })
         .map(|file| {
             let mut hash = Digest::of(&[u8::from(file.executable)]).to_string();
             for chunk in &file.chunks {

@@ -18,7 +18,7 @@ const SECRET_BYTES: usize = 20;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// Not a join token.
-    #[error("this is not a join token (`ry1.…`, as printed by `runyard token create --agent`)")]
+    #[error("this is not a join token (`ry1.…`, as printed by `runyard token create agent`)")]
     Join,
     /// Not a user token.
     #[error("this is not a user token (`runyard_…`, as printed by `runyard token create`)")]

@@ -7,6 +7,8 @@ use runyard_proto::v1::fleet_client::FleetClient;
 use runyard_proto::v1::runs_client::RunsClient;
 use runyard_transport::token::UserToken;
 use runyard_transport::{AuthInterceptor, Trust};
+use tonic::metadata::MetadataMap;
+use tonic::service::Interceptor as _;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 
@@ -28,9 +30,21 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) async fn connect(address: &str, trust: Trust, token: &UserToken) -> Result<Self, Failure> {
+    pub(crate) async fn connect(
+        address: &str,
+        trust: Trust,
+        token: &UserToken,
+    ) -> Result<Self, Failure> {
         let channel = runyard_transport::connect_user(&[address.to_owned()], trust).await?;
         Ok(Self { channel, auth: AuthInterceptor::new(token) })
+    }
+
+    /// What each call carries beside its message.
+    pub(crate) fn metadata(&self) -> MetadataMap {
+        let mut auth = self.auth.clone();
+        auth.call(tonic::Request::new(()))
+            .map(|request| request.metadata().clone())
+            .unwrap_or_default()
     }
 
     pub(crate) fn runs(&self) -> RunsClient<Authorised> {
@@ -62,7 +76,8 @@ impl Client {
     /// Waits until nothing runs.
     pub(crate) async fn quiet(&self) -> Result<(), Failure> {
         loop {
-            let request = v1::ListRunsRequest { project: PROJECT.into(), limit: 1, ..Default::default() };
+            let request =
+                v1::ListRunsRequest { project: PROJECT.into(), limit: 1, ..Default::default() };
             if self.runs().list(request).await?.into_inner().items.is_empty() {
                 return Ok(());
             }
@@ -80,7 +95,8 @@ impl Client {
     pub(crate) async fn succeeded(&self, run: &str) -> Result<v1::Run, Failure> {
         self.quiet().await?;
         let run = self.run(run).await?;
-        let unlike = run.stages.iter().flat_map(|stage| &stage.tasks).find(|task| task.state != "succeeded");
+        let unlike =
+            run.stages.iter().flat_map(|stage| &stage.tasks).find(|task| task.state != "succeeded");
         match unlike {
             None if run.state == "succeeded" => Ok(run),
             None => Err(format!("{} is {}: {}", run.name, run.state, run.reason).into()),
@@ -89,7 +105,10 @@ impl Client {
     }
 
     /// A log from its beginning, followed to its end.
-    pub(crate) async fn follow(&self, run: &str) -> Result<tonic::Streaming<v1::LogRecord>, Failure> {
+    pub(crate) async fn follow(
+        &self,
+        run: &str,
+    ) -> Result<tonic::Streaming<v1::LogRecord>, Failure> {
         let request = v1::LogsRequest {
             project: PROJECT.into(),
             target: run.into(),
@@ -101,7 +120,11 @@ impl Client {
 
     /// Stops a run.
     pub(crate) async fn cancel(&self, run: &str) -> Result<(), Failure> {
-        let request = v1::CancelRequest { project: PROJECT.into(), run: run.into(), reason: "measured".into() };
+        let request = v1::CancelRequest {
+            project: PROJECT.into(),
+            run: run.into(),
+            reason: "measured".into(),
+        };
         self.runs().cancel(request).await?;
         self.quiet().await
     }

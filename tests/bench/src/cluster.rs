@@ -31,7 +31,12 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     /// A cluster with `agents` nodes, each offering `cpus`; `log` is the filter of the programs' own logs.
-    pub(crate) async fn start(args: &Args, agents: usize, cpus: usize, log: &str) -> Result<Self, Failure> {
+    pub(crate) async fn start(
+        args: &Args,
+        agents: usize,
+        cpus: usize,
+        log: &str,
+    ) -> Result<Self, Failure> {
         let runyard = program(args)?;
         let dir = match &args.dir {
             Some(base) => tempfile::Builder::new().prefix("runyard-bench-").tempdir_in(base)?,
@@ -57,7 +62,8 @@ impl Cluster {
     /// A client that has connected.
     pub(crate) async fn client(&self) -> Result<Client, Failure> {
         let ca = certificate_from_pem(&std::fs::read_to_string(self.root.join("ca.pem"))?)?;
-        let token: UserToken = self.token.parse().map_err(|_| "the admin's token cannot be read")?;
+        let token: UserToken =
+            self.token.parse().map_err(|_| "the admin's token cannot be read")?;
         Client::connect(&self.address, Trust::Ca(ca), &token).await
     }
 

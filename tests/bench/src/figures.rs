@@ -45,7 +45,12 @@ impl Values {
     /// `p50 …, p99 …, most …`.
     pub(crate) fn percentiles(&self, unit: &str) -> String {
         let of = |percent| self.percentile(percent);
-        format!("p50 {:.2} {unit}, p99 {:.2} {unit}, most {:.2} {unit}", of(50.0), of(99.0), of(100.0))
+        format!(
+            "p50 {:.2} {unit}, p99 {:.2} {unit}, most {:.2} {unit}",
+            of(50.0),
+            of(99.0),
+            of(100.0)
+        )
     }
 }
 

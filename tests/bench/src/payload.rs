@@ -29,8 +29,10 @@ pub(crate) fn main(name: &str, args: &[String]) -> ExitCode {
             (Ok(count), Ok(every)) => stamps(count, Duration::from_millis(every)),
             _ => return ExitCode::from(2),
         },
-        ("__rest", [file]) => std::fs::write(file, std::process::id().to_string()).map(|()| loop {
-            std::thread::sleep(Duration::from_secs(3_600));
+        ("__rest", [file]) => std::fs::write(file, std::process::id().to_string()).map(|()| {
+            loop {
+                std::thread::sleep(Duration::from_secs(3_600));
+            }
         }),
         _ => return ExitCode::from(2),
     };

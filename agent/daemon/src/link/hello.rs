@@ -100,7 +100,7 @@ mod tests {
     fn the_host_is_seen_as_it_is() {
         assert!(host_memory() > 64 << 20);
         assert_eq!(own_address(&["127.0.0.1:7443".into()]), "127.0.0.1");
-        assert_eq!(own_address(&["https://localhost:1/".into()]).is_empty(), false);
+        assert!(!own_address(&["https://localhost:1/".into()]).is_empty());
         assert_eq!(own_address(&[]), "127.0.0.1");
     }
 }

@@ -24,10 +24,10 @@ use tonic::{Request, Response, Status, Streaming};
 
 /// How far a channel of a worker is.
 #[derive(Debug, Clone, Default)]
-pub struct SealedTo {
-    pub to: u64,
-    pub complete: bool,
-    pub segments: Vec<Digest>,
+pub(crate) struct SealedTo {
+    pub(crate) to: u64,
+    pub(crate) complete: bool,
+    pub(crate) segments: Vec<Digest>,
 }
 
 #[derive(Default)]
@@ -47,9 +47,9 @@ struct Inner {
 }
 
 /// What the coordinator heard, and what it says.
-pub struct Heard {
+pub(crate) struct Heard {
     inner: Mutex<Inner>,
-    pub changed: watch::Sender<u64>,
+    pub(crate) changed: watch::Sender<u64>,
 }
 
 impl Default for Heard {
@@ -68,31 +68,31 @@ impl Heard {
         f(&self.inner.lock().expect("no panic inside"))
     }
 
-    pub fn report(&self, key: &str) -> Option<WorkerReport> {
+    pub(crate) fn report(&self, key: &str) -> Option<WorkerReport> {
         self.look(|inner| inner.reports.get(key).cloned())
     }
-    pub fn reports(&self) -> Vec<WorkerReport> {
+    pub(crate) fn reports(&self) -> Vec<WorkerReport> {
         self.look(|inner| inner.reports.values().cloned().collect())
     }
-    pub fn phases(&self, key: &str) -> Vec<i32> {
+    pub(crate) fn phases(&self, key: &str) -> Vec<i32> {
         self.look(|inner| inner.phases.get(key).cloned().unwrap_or_default())
     }
-    pub fn sealed(&self, key: &str, channel: Channel) -> Option<SealedTo> {
+    pub(crate) fn sealed(&self, key: &str, channel: Channel) -> Option<SealedTo> {
         self.look(|inner| inner.sealed.get(&(key.to_owned(), channel as i32)).cloned())
     }
-    pub fn hellos(&self) -> Vec<Hello> {
+    pub(crate) fn hellos(&self) -> Vec<Hello> {
         self.look(|inner| inner.hellos.clone())
     }
-    pub fn devices(&self) -> Vec<runyard_proto::v1::Device> {
+    pub(crate) fn devices(&self) -> Vec<runyard_proto::v1::Device> {
         self.look(|inner| inner.devices.clone())
     }
-    pub fn orphans(&self) -> Vec<String> {
+    pub(crate) fn orphans(&self) -> Vec<String> {
         self.look(|inner| inner.orphans.clone())
     }
-    pub fn beats(&self) -> u64 {
+    pub(crate) fn beats(&self) -> u64 {
         self.look(|inner| inner.beats)
     }
-    pub fn tail(&self, ticket: &str) -> (Vec<u8>, bool) {
+    pub(crate) fn tail(&self, ticket: &str) -> (Vec<u8>, bool) {
         self.look(|inner| {
             let done = inner.tails_done.iter().any(|one| one == ticket);
             (inner.tails.get(ticket).cloned().unwrap_or_default(), done)
@@ -100,7 +100,7 @@ impl Heard {
     }
 
     /// Changes what is desired, and says it to every session.
-    pub async fn want(&self, change: impl FnOnce(&mut DesiredSet)) {
+    pub(crate) async fn want(&self, change: impl FnOnce(&mut DesiredSet)) {
         let (set, sessions) = self.with(|inner| {
             inner.desired.generation = 1;
             inner.desired.index += 1;
@@ -110,7 +110,7 @@ impl Heard {
         self.say(to_agent::Message::Desired(set), sessions).await;
     }
 
-    pub async fn ask_for_tail(&self, request: TailRequest) {
+    pub(crate) async fn ask_for_tail(&self, request: TailRequest) {
         let sessions = self.look(|inner| inner.sessions.clone());
         self.say(to_agent::Message::Tail(request), sessions).await;
     }
@@ -141,12 +141,12 @@ impl Heard {
 
 /// The services.
 #[derive(Clone)]
-pub struct Fake {
-    pub heard: Arc<Heard>,
-    pub store: Arc<LocalStore>,
-    pub ca: Arc<Ca>,
-    pub token: JoinToken,
-    pub address: String,
+pub(crate) struct Fake {
+    pub(crate) heard: Arc<Heard>,
+    pub(crate) store: Arc<LocalStore>,
+    pub(crate) ca: Arc<Ca>,
+    pub(crate) token: JoinToken,
+    pub(crate) address: String,
 }
 
 #[tonic::async_trait]

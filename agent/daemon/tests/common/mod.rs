@@ -19,21 +19,21 @@ use runyard_transport::token::JoinToken;
 use runyard_transport::{Audience, limits, listen, task};
 use runyard_types::{Digest, ProjectName};
 
-pub use fake::{Fake, Heard};
+pub(crate) use fake::{Fake, Heard};
 
-pub const LONG: Duration = Duration::from_secs(30);
+pub(crate) const LONG: Duration = Duration::from_secs(30);
 
 /// A group of one fake coordinator, and a folder for agents.
-pub struct Group {
-    pub heard: Arc<Heard>,
-    pub store: Arc<LocalStore>,
-    pub token: JoinToken,
-    pub address: String,
-    pub folder: tempfile::TempDir,
+pub(crate) struct Group {
+    pub(crate) heard: Arc<Heard>,
+    pub(crate) store: Arc<LocalStore>,
+    pub(crate) token: JoinToken,
+    pub(crate) address: String,
+    pub(crate) folder: tempfile::TempDir,
 }
 
 impl Group {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         runyard_transport::install_crypto();
         // Not below /tmp, of which every worker has its own.
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
@@ -63,12 +63,12 @@ impl Group {
         Self { heard, store, token, address, folder }
     }
 
-    pub fn state_dir(&self, node: &str) -> PathBuf {
+    pub(crate) fn state_dir(&self, node: &str) -> PathBuf {
         self.folder.path().join(node)
     }
 
     /// An agent as a process of its own, which ends with what this returns.
-    pub fn agent(&self, node: &str) -> Agent {
+    pub(crate) fn agent(&self, node: &str) -> Agent {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
@@ -86,7 +86,7 @@ impl Group {
     }
 
     /// A worker of `digits-1`, run by a shell.
-    pub fn worker(&self, task: &str, command: &str) -> DesiredWorker {
+    pub(crate) fn worker(&self, task: &str, command: &str) -> DesiredWorker {
         let task = format!("digits-1/{task}");
         DesiredWorker {
             project: "default".into(),
@@ -107,7 +107,7 @@ impl Group {
         }
     }
 
-    pub async fn wait<T>(&self, what: &str, mut look: impl FnMut(&Heard) -> Option<T>) -> T {
+    pub(crate) async fn wait<T>(&self, what: &str, mut look: impl FnMut(&Heard) -> Option<T>) -> T {
         let end = Instant::now() + LONG;
         let mut changed = self.heard.changed.subscribe();
         loop {
@@ -121,17 +121,17 @@ impl Group {
     }
 
     /// The report of a worker once nothing of it is left.
-    pub async fn released(&self, key: &str) -> WorkerReport {
+    pub(crate) async fn released(&self, key: &str) -> WorkerReport {
         self.phase(key, Phase::Released).await
     }
 
-    pub async fn phase(&self, key: &str, phase: Phase) -> WorkerReport {
+    pub(crate) async fn phase(&self, key: &str, phase: Phase) -> WorkerReport {
         let found = |heard: &Heard| heard.report(key).filter(|one| one.phase >= phase as i32);
         self.wait(&format!("{key} to be {phase:?}"), found).await
     }
 
     /// The bytes of a worker's sealed log, checked to be without gap or overlap.
-    pub async fn sealed(&self, key: &str, channel: Channel) -> Vec<u8> {
+    pub(crate) async fn sealed(&self, key: &str, channel: Channel) -> Vec<u8> {
         let complete = |heard: &Heard| heard.sealed(key, channel).filter(|one| one.complete);
         let sealed = self.wait(&format!("{key}'s {channel:?} to be sealed"), complete).await;
         let mut bytes = Vec::new();
@@ -149,7 +149,7 @@ impl Group {
     }
 
     /// The files of a published output, with their bytes.
-    pub fn files(&self, root: &str) -> Vec<(String, Vec<u8>)> {
+    pub(crate) fn files(&self, root: &str) -> Vec<(String, Vec<u8>)> {
         let root = Digest::parse(root).expect("a digest");
         let tree = self.store.tree(&project(), root).expect("it is whole");
         let project = project();
@@ -162,18 +162,18 @@ impl Group {
     }
 }
 
-pub fn project() -> ProjectName {
+pub(crate) fn project() -> ProjectName {
     ProjectName::default_project()
 }
 
 /// An agent's process.
-pub struct Agent {
-    pub child: Child,
+pub(crate) struct Agent {
+    pub(crate) child: Child,
 }
 
 impl Agent {
     /// As `kill -9`.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().expect("killed");
         self.child.wait().expect("reaped");
     }
@@ -187,6 +187,6 @@ impl Drop for Agent {
 }
 
 /// Says loudly that something was not tested.
-pub fn skipped(why: &str) {
+pub(crate) fn skipped(why: &str) {
     eprintln!("\n*** skipped: {why}\n");
 }

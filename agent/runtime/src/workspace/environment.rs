@@ -198,7 +198,7 @@ fn named<V: Clone>(
 /// What of the agent's own environment a stage gets: where things are and how to reach them,
 /// nothing that may be a credential.
 pub fn host_environment() -> Vec<(OsString, OsString)> {
-    const PASSED: [&str; 17] = [
+    const PASSED: [&str; 20] = [
         "PATH",
         "HOME",
         "USER",
@@ -215,9 +215,15 @@ pub fn host_environment() -> Vec<(OsString, OsString)> {
         "http_proxy",
         "https_proxy",
         "no_proxy",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "NO_PROXY",
         "HF_HOME",
     ];
-    PASSED.iter().filter_map(|k| Some(((*k).into(), std::env::var_os(k)?))).collect()
+    let named = PASSED.iter().filter_map(|k| Some((OsString::from(*k), std::env::var_os(k)?)));
+    // How packages are found is the host's to say, for a stage's own `pip` as for its environment.
+    let pip = std::env::vars_os().filter(|(k, _)| k.to_string_lossy().starts_with("PIP_"));
+    named.chain(pip).collect()
 }
 
 #[cfg(test)]

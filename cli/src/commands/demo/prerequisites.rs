@@ -18,7 +18,7 @@ pub(super) async fn check(dir: &Path, cache: &Path) -> Result<()> {
     {
         missing.push(problem);
     }
-    for (what, folder) in [("temporary folder", dir), ("cache folder", cache)] {
+    for (what, folder) in [("demo's folder", dir), ("cache folder", cache)] {
         if let Err(problem) = room(folder) {
             missing.push(format!("the {what} `{}` {problem}", folder.display()));
         }
@@ -68,14 +68,14 @@ fn room(folder: &Path) -> Result<(), String> {
     std::fs::create_dir_all(folder)
         .and_then(|()| std::fs::write(&probe, b"x"))
         .and_then(|()| std::fs::remove_file(&probe))
-        .map_err(|error| format!("cannot be written to ({error}): make it writable, or set TMPDIR and XDG_CACHE_HOME"))?;
+        .map_err(|error| format!("cannot be written to ({error}): make it writable, or set XDG_CACHE_HOME"))?;
     let stat = nix::sys::statvfs::statvfs(folder).map_err(|error| format!("is of no use ({error})"))?;
     #[expect(clippy::useless_conversion, reason = "the width of these numbers differs by platform")]
     let free = u64::from(stat.blocks_available()).saturating_mul(u64::from(stat.fragment_size()));
     match free >= SPACE {
         true => Ok(()),
         false => Err(format!(
-            "has {} free, and 1 GiB is needed: make room, or set TMPDIR and XDG_CACHE_HOME",
+            "has {} free, and 1 GiB is needed: make room, or set XDG_CACHE_HOME",
             crate::output::bytes(free)
         )),
     }

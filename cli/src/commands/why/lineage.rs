@@ -1,5 +1,6 @@
 //! How a model version came to be, and what became of it.
 
+use runyard_evaluation::gate::DecisionRecord;
 use runyard_proto::v1;
 use serde_json::Value;
 
@@ -82,6 +83,16 @@ fn short(digest: &str) -> String {
 
 /// Names and figures of a decision record's checks, whatever else its version holds.
 fn checks(record: &str) -> String {
+    if let Ok(record) = DecisionRecord::from_bytes(record.as_bytes()) {
+        let lines = record.checks.iter().flat_map(|check| {
+            let name = plain(&check.name);
+            check
+                .conditions
+                .iter()
+                .map(move |condition| format!("  {name}: {}\n", plain(&condition.reason)))
+        });
+        return lines.collect();
+    }
     let Ok(record) = serde_json::from_str::<Value>(record) else { return String::new() };
     let named: Vec<(String, &Value)> = match record.get("checks") {
         Some(Value::Object(map)) => map.iter().map(|(k, v)| (k.clone(), v)).collect(),

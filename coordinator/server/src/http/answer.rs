@@ -65,8 +65,9 @@ fn http_code(code: Code) -> (StatusCode, &'static str) {
 
 /// One message as JSON.
 pub(super) fn value(name: &str, message: &impl prost::Message) -> Result<Value, Refused> {
-    runyard_proto::to_json(name, message)
-        .map_err(|error| Refused(Status::internal(format!("cannot show the answer as JSON: {error}"))))
+    runyard_proto::to_json(name, message).map_err(|error| {
+        Refused(Status::internal(format!("cannot show the answer as JSON: {error}")))
+    })
 }
 
 /// One message as an answer.
@@ -90,8 +91,15 @@ pub(super) async fn unknown(request: Request) -> Response {
         .get(CONTENT_TYPE)
         .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
     if is_grpc {
-        let text = format!("this coordinator has no service {}; it may be older than the client", request.uri().path());
+        let text = format!(
+            "this coordinator has no service {}; it may be older than the client",
+            request.uri().path()
+        );
         return Status::unimplemented(text).into_http::<axum::body::Body>();
     }
-    error(StatusCode::NOT_FOUND, "not_found", "there is nothing here; the page is at /, the JSON under /api/v1/")
+    error(
+        StatusCode::NOT_FOUND,
+        "not_found",
+        "there is nothing here; the page is at /, the JSON under /api/v1/",
+    )
 }

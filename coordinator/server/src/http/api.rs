@@ -6,8 +6,8 @@ use runyard_proto::v1::fleet_server::Fleet;
 use runyard_proto::v1::models_server::Models;
 use runyard_proto::v1::runs_server::Runs;
 use runyard_proto::v1::{
-    GetDeploymentRequest, GetModelRequest, GetNodeRequest, GetRunRequest, ListDeploymentsRequest, ListModelsRequest,
-    ListNodesRequest, ListRunsRequest, ListRunsResponse, StatusRequest,
+    GetDeploymentRequest, GetModelRequest, GetNodeRequest, GetRunRequest, ListDeploymentsRequest,
+    ListModelsRequest, ListNodesRequest, ListRunsRequest, ListRunsResponse, StatusRequest,
 };
 use runyard_types::ProjectName;
 use serde::Deserialize;
@@ -57,7 +57,11 @@ pub(super) async fn status(State(core): State<Core>, headers: HeaderMap) -> Answ
     message("runyard.v1.StatusResponse", answer.get_ref())
 }
 
-pub(super) async fn runs(State(core): State<Core>, headers: HeaderMap, Query(filter): Query<RunFilter>) -> Answer {
+pub(super) async fn runs(
+    State(core): State<Core>,
+    headers: HeaderMap,
+    Query(filter): Query<RunFilter>,
+) -> Answer {
     if !filter.pipeline.is_empty() || !filter.state.is_empty() {
         return search(&core, &headers, filter).await;
     }
@@ -73,17 +77,27 @@ async fn search(core: &Core, headers: &HeaderMap, filter: RunFilter) -> Answer {
     let own = project(&filter.project)?;
     let view = core.truth.read().await.map_err(crate::errors::status)?;
     let limit = if filter.limit == 0 { PAGE } else { filter.limit.min(PAGE) };
-    let query =
-        RunQuery { pipeline: filter.pipeline, state: filter.state, before: filter.page_token, limit: limit as usize };
+    let query = RunQuery {
+        pipeline: filter.pipeline,
+        state: filter.state,
+        before: filter.page_token,
+        limit: limit as usize,
+    };
     let (model, asked) = (std::sync::Arc::clone(&core.read_model), own.clone());
     let (rows, more) = tokio::task::spawn_blocking(move || model.runs(&asked, &query))
         .await
         .map_err(|_| Status::internal("the search was cut off"))?
         .map_err(read_model)?;
     let known = |name: &str| view.state.run(&own, &name.parse().ok()?);
-    let items = rows.iter().filter_map(|row| known(&row.name)).map(|run| views::run_summary(&view.state, run));
-    let answer =
-        ListRunsResponse { index: view.index, items: items.collect(), next_page_token: more.unwrap_or_default() };
+    let items = rows
+        .iter()
+        .filter_map(|row| known(&row.name))
+        .map(|run| views::run_summary(&view.state, run));
+    let answer = ListRunsResponse {
+        index: view.index,
+        items: items.collect(),
+        next_page_token: more.unwrap_or_default(),
+    };
     list("runyard.v1.ListRunsResponse", &answer)
 }
 
@@ -96,7 +110,9 @@ pub(super) fn read_model(error: ReadModelError) -> Refused {
         ReadModelError::NotReady => Status::unavailable(text),
         _ => {
             tracing::error!(%error, "the read model gave no answer");
-            Status::unavailable("the read model is damaged and is being rebuilt; try again in a moment")
+            Status::unavailable(
+                "the read model is damaged and is being rebuilt; try again in a moment",
+            )
         }
     })
 }
@@ -112,18 +128,31 @@ pub(super) async fn run(
 }
 
 pub(super) async fn nodes(State(core): State<Core>, headers: HeaderMap) -> Answer {
-    let answer = FleetService::new(core).list_nodes(request(&headers, ListNodesRequest {})?).await?;
+    let answer =
+        FleetService::new(core).list_nodes(request(&headers, ListNodesRequest {})?).await?;
     list("runyard.v1.ListNodesResponse", answer.get_ref())
 }
 
-pub(super) async fn node(State(core): State<Core>, headers: HeaderMap, Path(name): Path<String>) -> Answer {
-    let answer = FleetService::new(core).get_node(request(&headers, GetNodeRequest { name })?).await?;
+pub(super) async fn node(
+    State(core): State<Core>,
+    headers: HeaderMap,
+    Path(name): Path<String>,
+) -> Answer {
+    let answer =
+        FleetService::new(core).get_node(request(&headers, GetNodeRequest { name })?).await?;
     message("runyard.v1.Node", answer.get_ref())
 }
 
-pub(super) async fn models(State(core): State<Core>, headers: HeaderMap, Query(scope): Query<Scope>) -> Answer {
+pub(super) async fn models(
+    State(core): State<Core>,
+    headers: HeaderMap,
+    Query(scope): Query<Scope>,
+) -> Answer {
     let ask = request(&headers, ListModelsRequest { project: scope.project })?;
-    list("runyard.v1.ListModelsResponse", ModelsService::new(core).list_models(ask).await?.get_ref())
+    list(
+        "runyard.v1.ListModelsResponse",
+        ModelsService::new(core).list_models(ask).await?.get_ref(),
+    )
 }
 
 pub(super) async fn model(
@@ -136,9 +165,16 @@ pub(super) async fn model(
     message("runyard.v1.Model", ModelsService::new(core).get_model(ask).await?.get_ref())
 }
 
-pub(super) async fn deployments(State(core): State<Core>, headers: HeaderMap, Query(scope): Query<Scope>) -> Answer {
+pub(super) async fn deployments(
+    State(core): State<Core>,
+    headers: HeaderMap,
+    Query(scope): Query<Scope>,
+) -> Answer {
     let ask = request(&headers, ListDeploymentsRequest { project: scope.project })?;
-    list("runyard.v1.ListDeploymentsResponse", ModelsService::new(core).list_deployments(ask).await?.get_ref())
+    list(
+        "runyard.v1.ListDeploymentsResponse",
+        ModelsService::new(core).list_deployments(ask).await?.get_ref(),
+    )
 }
 
 pub(super) async fn deployment(

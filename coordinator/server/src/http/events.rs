@@ -37,7 +37,11 @@ pub(super) struct EventFilter {
 }
 
 /// A page of events, oldest first, and where to go on.
-pub(super) async fn list(State(core): State<Core>, headers: HeaderMap, Query(filter): Query<EventFilter>) -> Answer {
+pub(super) async fn list(
+    State(core): State<Core>,
+    headers: HeaderMap,
+    Query(filter): Query<EventFilter>,
+) -> Answer {
     user(&core, &headers)?;
     if filter.last > 0 {
         return newest(core, &headers, filter).await;
@@ -50,11 +54,16 @@ pub(super) async fn list(State(core): State<Core>, headers: HeaderMap, Query(fil
     let limit = if filter.limit == 0 { PAGE } else { filter.limit.min(PAGE) } as usize;
     let index = core.truth.view().index;
     let model = std::sync::Arc::clone(&core.read_model);
-    let found = tokio::task::spawn_blocking(move || model.events(&project, &filter.subject, from, limit))
-        .await
-        .map_err(|_| Status::internal("the search was cut off"))?
-        .map_err(api::read_model)?;
-    let items = found.items.iter().map(|event| shown(&views::event(event))).collect::<Result<Vec<_>, _>>()?;
+    let found =
+        tokio::task::spawn_blocking(move || model.events(&project, &filter.subject, from, limit))
+            .await
+            .map_err(|_| Status::internal("the search was cut off"))?
+            .map_err(api::read_model)?;
+    let items = found
+        .items
+        .iter()
+        .map(|event| shown(&views::event(event)))
+        .collect::<Result<Vec<_>, _>>()?;
     let next = format!("{}.{}", found.next.0, found.next.1);
     Ok(Json(json!({ "api_version": API_VERSION, "index": index, "items": items, "next": next })))
 }
@@ -84,7 +93,9 @@ fn number(text: &str) -> Result<EventNumber, Status> {
         let (index, n) = text.split_once('.').unwrap_or((text, "0"));
         Some((index.parse().ok()?, n.parse().ok()?))
     };
-    parse().ok_or_else(|| Status::invalid_argument(format!("`{text}` is no event number; write it as 1234.0")))
+    parse().ok_or_else(|| {
+        Status::invalid_argument(format!("`{text}` is no event number; write it as 1234.0"))
+    })
 }
 
 /// The number behind the one that a browser saw last.
@@ -119,7 +130,9 @@ pub(super) async fn stream(
         let n = if event.bookmark { u32::MAX } else { event.n };
         let name = if event.bookmark { "bookmark" } else { "event" };
         let shown = shown(&event).ok()?;
-        Some(Event::default().event(name).id(format!("{}.{n}", event.index)).data(shown.to_string()))
+        Some(
+            Event::default().event(name).id(format!("{}.{n}", event.index)).data(shown.to_string()),
+        )
     })
 }
 

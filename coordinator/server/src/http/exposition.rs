@@ -58,7 +58,9 @@ mod tests {
         let mut all = Exposition::default();
         all.gauge("a", "Back\\slash\nand line.").sample(&[], 3.0);
         let mut family = all.gauge("b", "B.");
-        family.sample(&[("x", "a\"b\\c\nd"), ("y", "")], 0.25).sample(&[("x", "1"), ("y", "2")], f64::INFINITY);
+        family
+            .sample(&[("x", "a\"b\\c\nd"), ("y", "")], 0.25)
+            .sample(&[("x", "1"), ("y", "2")], f64::INFINITY);
         family.sample(&[("x", "2"), ("y", "3")], f64::NAN);
         let expected = concat!(
             "# HELP a Back\\\\slash\\nand line.\n# TYPE a gauge\na 3\n",

@@ -38,7 +38,8 @@ pub(super) async fn headers(mut response: Response) -> Response {
 /// A request with a bearer token is let through: no browser adds one by itself, so whoever sends it knows it.
 pub(super) async fn check(State(core): State<Core>, request: Request, next: Next) -> Response {
     if !request.headers().contains_key(AUTHORIZATION)
-        && let Err(refused) = judge(&core.group.addresses, request.method(), request.uri(), request.headers())
+        && let Err(refused) =
+            judge(&core.group.addresses, request.method(), request.uri(), request.headers())
     {
         return answer::error(StatusCode::FORBIDDEN, "foreign_request", &refused).into_response();
     }
@@ -46,7 +47,12 @@ pub(super) async fn check(State(core): State<Core>, request: Request, next: Next
 }
 
 /// Why a request is not from our page: DNS rebinding shows in the host, a forged request in the origin.
-fn judge(addresses: &[String], method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), String> {
+fn judge(
+    addresses: &[String],
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<(), String> {
     let host = authority(uri, headers).ok_or("the request names no host, or two")?;
     if !is_ours(addresses, &host) {
         return Err(format!(
@@ -116,17 +122,42 @@ mod tests {
 
     #[test]
     fn a34_only_our_own_hosts_are_served() {
-        for host in ["gpu.example:7443", "GPU.example", "gpu.example:9", "localhost:7443", "127.0.0.1:7443", "[::1]:7443", "[::1]"] {
+        for host in [
+            "gpu.example:7443",
+            "GPU.example",
+            "gpu.example:9",
+            "localhost:7443",
+            "127.0.0.1:7443",
+            "[::1]:7443",
+            "[::1]",
+        ] {
             assert_eq!(ask("GET", "/", &[("host", host)]), Ok(()), "{host}");
         }
-        for host in ["evil.example", "gpu.example.evil.example", "localhost.evil.example", "127.0.0.1.evil.example:7443", "", "x@gpu.example"] {
+        for host in [
+            "evil.example",
+            "gpu.example.evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example:7443",
+            "",
+            "x@gpu.example",
+        ] {
             let refused = ask("GET", "/", &[("host", host)]).expect_err(host);
             assert!(refused.contains("host") || refused.contains("not known as"), "{refused}");
         }
         assert!(ask("GET", "/", &[]).is_err(), "no host at all");
-        assert!(ask("GET", "/", &[("host", "localhost"), ("host", "evil.example")]).is_err(), "two hosts");
-        assert!(ask("GET", "https://evil.example/", &[("host", "localhost")]).is_err(), "they differ");
-        assert_eq!(ask("GET", "https://gpu.example:7443/api/v1/runs", &[]), Ok(()), "as HTTP/2 sends it");
+        assert!(
+            ask("GET", "/", &[("host", "localhost"), ("host", "evil.example")]).is_err(),
+            "two hosts"
+        );
+        assert!(
+            ask("GET", "https://evil.example/", &[("host", "localhost")]).is_err(),
+            "they differ"
+        );
+        assert_eq!(
+            ask("GET", "https://gpu.example:7443/api/v1/runs", &[]),
+            Ok(()),
+            "as HTTP/2 sends it"
+        );
     }
 
     #[test]
@@ -135,9 +166,18 @@ mod tests {
         let ours = ("origin", "https://gpu.example:7443");
         assert_eq!(ask("POST", "/login", &[host, ours]), Ok(()));
         assert_eq!(ask("GET", "/api/v1/runs", &[host, ours]), Ok(()));
-        for origin in ["https://evil.example", "null", "http://gpu.example:7443", "https://gpu.example", "https://gpu.example:7443.evil.example"] {
+        for origin in [
+            "https://evil.example",
+            "null",
+            "http://gpu.example:7443",
+            "https://gpu.example",
+            "https://gpu.example:7443.evil.example",
+        ] {
             for method in ["GET", "POST"] {
-                assert!(ask(method, "/login", &[host, ("origin", origin)]).is_err(), "{method} {origin}");
+                assert!(
+                    ask(method, "/login", &[host, ("origin", origin)]).is_err(),
+                    "{method} {origin}"
+                );
             }
         }
         assert!(ask("POST", "/login", &[host]).is_err(), "a form of a foreign page may send none");
@@ -145,7 +185,9 @@ mod tests {
 
     #[test]
     fn a34_foreign_pages_cannot_embed_answers_but_may_link_to_the_page() {
-        let with = |uri: &str, site: &str| ask("GET", uri, &[("host", "localhost"), ("sec-fetch-site", site)]);
+        let with = |uri: &str, site: &str| {
+            ask("GET", uri, &[("host", "localhost"), ("sec-fetch-site", site)])
+        };
         assert_eq!(with("/", "cross-site"), Ok(()), "a link in a chat");
         assert_eq!(with("/api/v1/runs", "same-origin"), Ok(()));
         assert_eq!(with("/api/v1/runs", "none"), Ok(()), "typed");

@@ -31,7 +31,9 @@ pub(super) struct Login {
 /// The `authorization` value that a request carries, in the header or as our cookie.
 pub(super) fn credentials(headers: &HeaderMap) -> Result<String, Status> {
     if let Some(value) = headers.get(AUTHORIZATION) {
-        let text = value.to_str().map_err(|_| Status::unauthenticated("the authorization header is not text"))?;
+        let text = value
+            .to_str()
+            .map_err(|_| Status::unauthenticated("the authorization header is not text"))?;
         return Ok(text.to_owned());
     }
     let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
@@ -41,7 +43,9 @@ pub(super) fn credentials(headers: &HeaderMap) -> Result<String, Status> {
         .find(|(name, _)| *name == COOKIE_NAME);
     match found {
         Some((_, token)) => Ok(format!("Bearer {token}")),
-        None => Err(Status::unauthenticated("log in on the page, or send `Authorization: Bearer` with a token")),
+        None => Err(Status::unauthenticated(
+            "log in on the page, or send `Authorization: Bearer` with a token",
+        )),
     }
 }
 
@@ -54,13 +58,18 @@ pub(super) fn user(core: &Core, headers: &HeaderMap) -> Result<Principal, Status
 pub(super) fn request<T>(headers: &HeaderMap, message: T) -> Result<Request<T>, Status> {
     let value = credentials(headers)?;
     let mut request = Request::new(message);
-    let value = value.parse().map_err(|_| Status::unauthenticated("the token has characters that no token has"))?;
+    let value = value
+        .parse()
+        .map_err(|_| Status::unauthenticated("the token has characters that no token has"))?;
     request.metadata_mut().insert("authorization", value);
     Ok(request)
 }
 
 /// Turns a token into a cookie.
-pub(super) async fn login(State(core): State<Core>, Json(login): Json<Login>) -> Result<Response, Refused> {
+pub(super) async fn login(
+    State(core): State<Core>,
+    Json(login): Json<Login>,
+) -> Result<Response, Refused> {
     let token = login.token.trim();
     let user = access::user_by_header(&core.truth.view().state, &format!("Bearer {token}"))?;
     let body = Json(json!({ "api_version": API_VERSION, "principal": user.name }));
@@ -73,9 +82,11 @@ pub(super) async fn logout() -> Result<Response, Refused> {
 }
 
 fn cookie(token: &str, seconds: u32) -> Result<HeaderValue, Status> {
-    let text = format!("{COOKIE_NAME}={token}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Strict");
-    let mut value =
-        HeaderValue::try_from(text).map_err(|_| Status::unauthenticated("the token has characters that no token has"))?;
+    let text = format!(
+        "{COOKIE_NAME}={token}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Strict"
+    );
+    let mut value = HeaderValue::try_from(text)
+        .map_err(|_| Status::unauthenticated("the token has characters that no token has"))?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -87,15 +98,24 @@ mod tests {
     fn of(pairs: &[(&str, &str)]) -> Option<String> {
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
-            headers.append(name.parse::<axum::http::HeaderName>().expect("a name"), value.parse().expect("a value"));
+            headers.append(
+                name.parse::<axum::http::HeaderName>().expect("a name"),
+                value.parse().expect("a value"),
+            );
         }
         credentials(&headers).ok()
     }
 
     #[test]
     fn a_cookie_serves_as_its_token_and_the_header_outranks_it() {
-        assert_eq!(of(&[("cookie", "a=b; __Host-runyard=x_1; c=d")]).as_deref(), Some("Bearer x_1"));
-        assert_eq!(of(&[("cookie", "a=b"), ("cookie", "__Host-runyard=x_1")]).as_deref(), Some("Bearer x_1"));
+        assert_eq!(
+            of(&[("cookie", "a=b; __Host-runyard=x_1; c=d")]).as_deref(),
+            Some("Bearer x_1")
+        );
+        assert_eq!(
+            of(&[("cookie", "a=b"), ("cookie", "__Host-runyard=x_1")]).as_deref(),
+            Some("Bearer x_1")
+        );
         let both = [("cookie", "__Host-runyard=x_1"), ("authorization", "Bearer y")];
         assert_eq!(of(&both).as_deref(), Some("Bearer y"));
         for none in ["runyard=x", "__Host-runyardx=1", "x__Host-runyard=1", ""] {

@@ -63,7 +63,10 @@ pub(super) async fn stream(
             Some(attempt.placed_at.0)
         }
     };
-    let mut lines = Lines { resume: seen.map(|(worker, offset)| Resume::new(worker, offset, &placed)), ..Lines::default() };
+    let mut lines = Lines {
+        resume: seen.map(|(worker, offset)| Resume::new(worker, offset, &placed)),
+        ..Lines::default()
+    };
     sse::answer(&core, authorization, source, move |record| lines.show(record, &placed))
 }
 
@@ -88,7 +91,11 @@ impl Resume {
     }
 
     /// What of a record was not seen before.
-    fn unseen(&mut self, mut record: LogRecord, placed: impl Fn(&str) -> Option<u64>) -> Option<LogRecord> {
+    fn unseen(
+        &mut self,
+        mut record: LogRecord,
+        placed: impl Fn(&str) -> Option<u64>,
+    ) -> Option<LogRecord> {
         if record.worker != self.worker {
             // A worker placed later was not shown yet, whether or not the one resumed is still asked for.
             let earlier = !self.reached && placed(&record.worker) <= self.placed;
@@ -100,7 +107,9 @@ impl Resume {
             return None;
         }
         if record.offset < self.offset && record.cut_bytes == 0 {
-            let skip = usize::try_from(self.offset - record.offset).unwrap_or(usize::MAX).min(record.data.len());
+            let skip = usize::try_from(self.offset - record.offset)
+                .unwrap_or(usize::MAX)
+                .min(record.data.len());
             record.data = record.data.slice(skip..);
             record.offset = self.offset;
         }
@@ -122,7 +131,11 @@ impl Lines {
         Some(Event::default().event("record").id(id).data(data.to_string()))
     }
 
-    fn json(&mut self, record: LogRecord, placed: impl Fn(&str) -> Option<u64>) -> Option<(String, serde_json::Value)> {
+    fn json(
+        &mut self,
+        record: LogRecord,
+        placed: impl Fn(&str) -> Option<u64>,
+    ) -> Option<(String, serde_json::Value)> {
         let record = match &mut self.resume {
             Some(resume) => resume.unseen(record, placed)?,
             None => record,
@@ -160,9 +173,19 @@ mod tests {
         let mut all = Vec::new();
         for worker in WORKERS {
             for (offset, text) in [(0, "eins €"), (8, "zwei 🙂\n"), (18, "drei\n")] {
-                all.push(LogRecord { worker: worker.to_owned(), offset, data: text.into(), ..LogRecord::default() });
+                all.push(LogRecord {
+                    worker: worker.to_owned(),
+                    offset,
+                    data: text.into(),
+                    ..LogRecord::default()
+                });
             }
-            all.push(LogRecord { worker: worker.to_owned(), offset: 23, end: true, ..LogRecord::default() });
+            all.push(LogRecord {
+                worker: worker.to_owned(),
+                offset: 23,
+                end: true,
+                ..LogRecord::default()
+            });
         }
         all
     }
@@ -170,23 +193,37 @@ mod tests {
     #[test]
     fn a_cut_stream_goes_on_without_gap_or_double() {
         let mut whole = Lines::default();
-        let shown: Vec<_> = records().into_iter().filter_map(|record| whole.json(record, placed)).collect();
+        let shown: Vec<_> =
+            records().into_iter().filter_map(|record| whole.json(record, placed)).collect();
         let text = |shown: &[(String, serde_json::Value)]| {
-            shown.iter().map(|(_, data)| data["text"].as_str().unwrap_or_default().to_owned()).collect::<String>()
+            shown
+                .iter()
+                .map(|(_, data)| data["text"].as_str().unwrap_or_default().to_owned())
+                .collect::<String>()
         };
         let expected = "eins €zwei 🙂\ndrei\n".repeat(3);
         assert_eq!(text(&shown), expected);
         for cut in 0..shown.len() {
             let (worker, offset) = seen(&shown[cut].0).expect("an id");
-            let mut rest = Lines { resume: Some(Resume::new(worker, offset, placed)), ..Lines::default() };
-            let after: Vec<_> = records().into_iter().filter_map(|record| rest.json(record, placed)).collect();
-            assert_eq!(text(&shown[..=cut]) + &text(&after), expected, "cut behind {}", shown[cut].0);
+            let mut rest =
+                Lines { resume: Some(Resume::new(worker, offset, placed)), ..Lines::default() };
+            let after: Vec<_> =
+                records().into_iter().filter_map(|record| rest.json(record, placed)).collect();
+            assert_eq!(
+                text(&shown[..=cut]) + &text(&after),
+                expected,
+                "cut behind {}",
+                shown[cut].0
+            );
         }
     }
 
     #[test]
     fn a_new_attempt_is_shown_from_its_beginning() {
-        let mut lines = Lines { resume: Some(Resume::new("d-1/a.1:0".to_owned(), 8, placed)), ..Lines::default() };
+        let mut lines = Lines {
+            resume: Some(Resume::new("d-1/a.1:0".to_owned(), 8, placed)),
+            ..Lines::default()
+        };
         let new = records().into_iter().filter(|record| record.worker == WORKERS[1]);
         assert_eq!(new.filter_map(|record| lines.json(record, placed)).count(), 4);
     }

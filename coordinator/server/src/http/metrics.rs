@@ -20,7 +20,10 @@ use crate::core::Core;
 const SAMPLE_AGE_MS_MAX: u64 = 30_000;
 
 /// All families.
-pub(super) async fn metrics(State(core): State<Core>, headers: HeaderMap) -> Result<Response, Refused> {
+pub(super) async fn metrics(
+    State(core): State<Core>,
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
     user(&core, &headers)?;
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text(&core)).into_response())
 }
@@ -46,8 +49,16 @@ fn raft(core: &Core, all: &mut Exposition) {
     let leads = f64::from(u8::from(status.role == Role::Leader));
     for (name, help, value) in [
         ("runyard_raft_term", "Raft's term.", status.term as f64),
-        ("runyard_raft_commit_index", "The highest log index known to be committed.", status.commit as f64),
-        ("runyard_raft_applied_index", "The highest log index applied on this peer.", status.applied as f64),
+        (
+            "runyard_raft_commit_index",
+            "The highest log index known to be committed.",
+            status.commit as f64,
+        ),
+        (
+            "runyard_raft_applied_index",
+            "The highest log index applied on this peer.",
+            status.applied as f64,
+        ),
         ("runyard_raft_leader", "Whether this peer leads the group.", leads),
     ] {
         all.gauge(name, help).sample(&[], value);
@@ -91,7 +102,8 @@ fn fleet(state: &Truth, all: &mut Exposition) {
             *devices.entry((device_state(node, device), device.model.as_str())).or_default() += 1;
         }
     }
-    let mut family = all.gauge("runyard_nodes", "Nodes, by what is heard of them and whether they take work.");
+    let mut family =
+        all.gauge("runyard_nodes", "Nodes, by what is heard of them and whether they take work.");
     for ((liveness, eligibility), count) in nodes {
         family.sample(&[("liveness", liveness), ("eligibility", eligibility)], count as f64);
     }
@@ -159,8 +171,14 @@ fn devices(core: &Core, state: &Truth, all: &mut Exposition) {
     }
     type Read = fn(&Seen) -> Option<f64>;
     let families: [(&str, &str, Read); 4] = [
-        ("runyard_gpu_utilization_ratio", "The part of the time in which a kernel ran, from 0 to 1.", |own| own.sample.utilization_ratio),
-        ("runyard_gpu_memory_used_bytes", "Device memory in use.", |own| own.sample.memory_used_bytes.map(|bytes| bytes as f64)),
+        (
+            "runyard_gpu_utilization_ratio",
+            "The part of the time in which a kernel ran, from 0 to 1.",
+            |own| own.sample.utilization_ratio,
+        ),
+        ("runyard_gpu_memory_used_bytes", "Device memory in use.", |own| {
+            own.sample.memory_used_bytes.map(|bytes| bytes as f64)
+        }),
         ("runyard_gpu_memory_total_bytes", "Device memory.", |own| Some(own.memory as f64)),
         ("runyard_gpu_power_watts", "Electric power drawn now.", |own| own.sample.power_watts),
     ];

@@ -31,11 +31,13 @@ const BODY_BYTES_MAX: usize = 4 << 10;
 
 /// All routes that are not gRPC's.
 pub(crate) fn router(core: Core) -> Router {
-    let open = Router::new().route("/healthz", get(health::alive)).route("/readyz", get(health::ready));
+    let open =
+        Router::new().route("/healthz", get(health::alive)).route("/readyz", get(health::ready));
     let guarded = Router::new()
         .route("/", get(page::html))
         .route("/page.js", get(page::script))
         .route("/page.css", get(page::style))
+        .route("/icon.svg", get(page::icon))
         .route("/login", post(login::login))
         .route("/logout", post(login::logout))
         .route("/metrics", get(metrics::metrics))

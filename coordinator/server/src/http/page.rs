@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 pub(super) const HTML: &str = include_str!("page/index.html");
 pub(super) const SCRIPT: &str = include_str!("page/page.js");
 pub(super) const STYLE: &str = include_str!("page/page.css");
+const ICON: &str = include_str!("page/icon.svg");
 
 pub(super) async fn html(headers: HeaderMap) -> Response {
     file(&headers, "text/html; charset=utf-8", HTML)
@@ -18,6 +19,10 @@ pub(super) async fn script(headers: HeaderMap) -> Response {
 
 pub(super) async fn style(headers: HeaderMap) -> Response {
     file(&headers, "text/css; charset=utf-8", STYLE)
+}
+
+pub(super) async fn icon(headers: HeaderMap) -> Response {
+    file(&headers, "image/svg+xml", ICON)
 }
 
 /// A browser asks each time whether a file changed, so that an upgrade needs no reload by hand.

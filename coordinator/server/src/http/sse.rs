@@ -39,7 +39,9 @@ pub(super) fn answer<T: Send + 'static>(
     mut show: impl FnMut(T) -> Option<Event> + Send + 'static,
 ) -> Result<Response, Refused> {
     let permit = STREAMS.try_acquire().map_err(|_| {
-        Status::resource_exhausted(format!("{STREAMS_MAX} streams are open; close some pages, or use `runyard logs`"))
+        Status::resource_exhausted(format!(
+            "{STREAMS_MAX} streams are open; close some pages, or use `runyard logs`"
+        ))
     })?;
     let (send, receive) = mpsc::channel::<Result<Event, Infallible>>(WAITING_MAX);
     let core = core.clone();
@@ -75,5 +77,7 @@ pub(super) fn answer<T: Send + 'static>(
 
 fn failed(status: &Status) -> Event {
     let code = if status.code() == tonic::Code::OutOfRange { "compacted" } else { "refused" };
-    Event::default().event("failed").data(json!({ "code": code, "message": status.message() }).to_string())
+    Event::default()
+        .event("failed")
+        .data(json!({ "code": code, "message": status.message() }).to_string())
 }

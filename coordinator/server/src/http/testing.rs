@@ -27,7 +27,8 @@ use crate::truth::{Machine, Published, Truth};
 /// The address by which the tests' group goes.
 pub(super) const HOST: &str = "gpu.example:7443";
 
-pub(super) const PIPELINE: &str = "version: 1\nname: digits\nstages:\n  train:\n    run: echo train\n";
+pub(super) const PIPELINE: &str =
+    "version: 1\nname: digits\nstages:\n  train:\n    run: echo train\n";
 
 #[derive(Debug)]
 pub(super) struct Stage {
@@ -42,12 +43,15 @@ impl Stage {
         let dir = tempfile::tempdir().expect("a folder");
         let raft: PathBuf = dir.path().join("raft");
         let (group, peer) = (GroupId(7), PeerId(1));
-        let founding = Founding { group, peer, generation: 1, voters: vec![peer], segment_bytes: 1 << 20 };
+        let founding =
+            Founding { group, peer, generation: 1, voters: vec![peer], segment_bytes: 1 << 20 };
         runyard_consensus::init(&raft, &OsDisk, &founding).expect("a group");
         let published = Published::new();
         let machine = Machine::new(Arc::clone(&published));
         let handle = tokio::task::spawn_blocking(move || {
-            let handle = runyard_consensus::start(Config::new(raft, group, peer), Arc::new(OsDisk), machine).expect("it starts");
+            let handle =
+                runyard_consensus::start(Config::new(raft, group, peer), Arc::new(OsDisk), machine)
+                    .expect("it starts");
             assert!(handle.wait_ready(Duration::from_secs(30)), "it is ready");
             handle
         });
@@ -70,7 +74,8 @@ impl Stage {
             }),
         };
         let token = UserToken::generate();
-        let stage = Self { core, token: token.expose(), token_id: token.id.as_str().to_owned(), _dir: dir };
+        let stage =
+            Self { core, token: token.expose(), token_id: token.id.as_str().to_owned(), _dir: dir };
         stage
             .propose(Command::CreateToken(CreateToken {
                 id: stage.token_id.clone(),
@@ -112,7 +117,12 @@ impl Stage {
         let mut request = tonic::Request::new(request);
         let value = format!("Bearer {}", self.token).parse().expect("a value");
         request.metadata_mut().insert("authorization", value);
-        RunsService::new(self.core.clone()).submit(request).await.expect("it is accepted").into_inner().run
+        RunsService::new(self.core.clone())
+            .submit(request)
+            .await
+            .expect("it is accepted")
+            .into_inner()
+            .run
     }
 
     pub(super) async fn send(&self, request: Request<Body>) -> Response<Body> {
@@ -121,7 +131,9 @@ impl Stage {
 
     /// Asks with the token, as `curl` would.
     pub(super) async fn get(&self, path: &str) -> Answered {
-        let request = Request::get(path).header("host", HOST).header("authorization", format!("Bearer {}", self.token));
+        let request = Request::get(path)
+            .header("host", HOST)
+            .header("authorization", format!("Bearer {}", self.token));
         Answered::of(self.send(request.body(Body::empty()).expect("a request")).await).await
     }
 }

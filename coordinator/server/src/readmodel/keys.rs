@@ -85,8 +85,11 @@ mod tests {
 
     #[test]
     fn a_name_is_no_prefix_of_a_longer_one() {
-        let (short, long) = (ProjectName::new("a").expect("a name"), ProjectName::new("ab").expect("a name"));
+        let (short, long) =
+            (ProjectName::new("a").expect("a name"), ProjectName::new("ab").expect("a name"));
         assert!(!runs(&long).starts_with(&runs(&short)));
-        assert!(!subject(Some(&short), "digits-11").starts_with(&subject(Some(&short), "digits-1")));
+        assert!(
+            !subject(Some(&short), "digits-11").starts_with(&subject(Some(&short), "digits-1"))
+        );
     }
 }

@@ -75,7 +75,8 @@ fn about(
 ) -> Result<Events, ReadModelError> {
     let mut numbers = Vec::new();
     for prefix in [keys::subject(Some(project), subject), keys::subject(None, subject)] {
-        let range = keys::numbered(prefix.clone(), from)..=keys::numbered(prefix, (u64::MAX, u32::MAX));
+        let range =
+            keys::numbered(prefix.clone(), from)..=keys::numbered(prefix, (u64::MAX, u32::MAX));
         for row in db.range(range).take(limit.saturating_add(1)) {
             numbers.push(number(&row?.0)?);
         }
@@ -85,7 +86,9 @@ fn about(
     let mut items = Vec::new();
     for number in numbers.into_iter().take(limit) {
         let value = db.get(keys::event(number))?;
-        let value = value.ok_or_else(|| ReadModelError::Damaged(format!("event {}.{} is missing", number.0, number.1)))?;
+        let value = value.ok_or_else(|| {
+            ReadModelError::Damaged(format!("event {}.{} is missing", number.0, number.1))
+        })?;
         items.push(decode("an event of the read model", &value)?);
     }
     Ok(Events { items, next })
@@ -96,7 +99,11 @@ fn number(key: &[u8]) -> Result<EventNumber, ReadModelError> {
 }
 
 /// Runs of a project, the newest first, and the name to go on `before` if there are more.
-pub(super) fn runs(db: &sled::Db, project: &ProjectName, query: &RunQuery) -> Result<(Vec<RunRow>, Option<String>), ReadModelError> {
+pub(super) fn runs(
+    db: &sled::Db,
+    project: &ProjectName,
+    query: &RunQuery,
+) -> Result<(Vec<RunRow>, Option<String>), ReadModelError> {
     let first = keys::runs(project);
     let mut end = first.clone();
     end.extend_from_slice(&[0xff; 24]);

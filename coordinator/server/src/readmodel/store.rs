@@ -44,7 +44,12 @@ struct Writer {
 impl ReadModel {
     /// Opens it; one that does not open is moved aside and built anew, with a loud event.
     pub(crate) fn open(dir: &Path) -> Self {
-        let model = Self { dir: dir.to_owned(), writer: Mutex::default(), readers: RwLock::default(), suspect: Notify::new() };
+        let model = Self {
+            dir: dir.to_owned(),
+            writer: Mutex::default(),
+            readers: RwLock::default(),
+            suspect: Notify::new(),
+        };
         match open(dir) {
             Ok(db) => model.with(|writer| writer.db = Some(db)),
             Err(error) => model.rebuild(&error),
@@ -53,7 +58,11 @@ impl ReadModel {
     }
 
     /// Brings it to the state, and checks the rows first if that was not done yet.
-    pub(super) fn catch_up(&self, source: &(String, u64), state: &State) -> Result<(), ReadModelError> {
+    pub(super) fn catch_up(
+        &self,
+        source: &(String, u64),
+        state: &State,
+    ) -> Result<(), ReadModelError> {
         self.with(|writer| {
             if writer.db.is_none() {
                 // The last attempt to open new files failed, for want of room perhaps.
@@ -128,11 +137,18 @@ impl ReadModel {
     }
 
     /// Runs of a project, the newest first, and the name to go on `before` if there are more.
-    pub(crate) fn runs(&self, project: &ProjectName, query: &RunQuery) -> Result<(Vec<RunRow>, Option<String>), ReadModelError> {
+    pub(crate) fn runs(
+        &self,
+        project: &ProjectName,
+        query: &RunQuery,
+    ) -> Result<(Vec<RunRow>, Option<String>), ReadModelError> {
         self.read(|db| query::runs(db, project, query))
     }
 
-    fn read<T>(&self, f: impl FnOnce(&sled::Db) -> Result<T, ReadModelError>) -> Result<T, ReadModelError> {
+    fn read<T>(
+        &self,
+        f: impl FnOnce(&sled::Db) -> Result<T, ReadModelError>,
+    ) -> Result<T, ReadModelError> {
         let readers = self.readers.read().unwrap_or_else(PoisonError::into_inner);
         let answer = guarded(|| f(readers.as_ref().ok_or(ReadModelError::NotReady)?));
         drop(readers);
@@ -150,7 +166,9 @@ impl ReadModel {
 }
 
 fn open(dir: &Path) -> Result<sled::Db, ReadModelError> {
-    guarded(|| Ok(sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(None).open()?))
+    guarded(|| {
+        Ok(sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(None).open()?)
+    })
 }
 
 /// sled panics on some damaged files; here that is one more error.

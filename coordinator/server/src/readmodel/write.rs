@@ -18,7 +18,8 @@ pub(super) fn step(db: &sled::Db, meta: &mut Meta, state: &State) -> Result<bool
     if is_behind(meta.next, state.events_floor) {
         return bridge(db, meta, state).map(|()| false);
     }
-    let found: Vec<_> = state.events.range(meta.next..).take(BATCH).map(|(_, event)| event).collect();
+    let found: Vec<_> =
+        state.events.range(meta.next..).take(BATCH).map(|(_, event)| event).collect();
     let Some(last) = found.last() else { return Ok(true) };
     let mut batch = Batch { db, rows: sled::Batch::default(), meta: meta.clone() };
     let mut runs = BTreeSet::new();
@@ -30,7 +31,11 @@ pub(super) fn step(db: &sled::Db, meta: &mut Meta, state: &State) -> Result<bool
     }
     for (project, run) in runs {
         match state.run(project, run) {
-            Some(known) => batch.run(project, &RunRow::of(known), keys::run(project, known.created_at.0, known.uid))?,
+            Some(known) => batch.run(
+                project,
+                &RunRow::of(known),
+                keys::run(project, known.created_at.0, known.uid),
+            )?,
             // It was archived since; its events tell the rest.
             None => batch.finished(project, run, &found)?,
         }
@@ -91,7 +96,12 @@ impl Batch<'_> {
         }
     }
 
-    fn run(&mut self, project: &ProjectName, row: &RunRow, key: Vec<u8>) -> Result<(), ReadModelError> {
+    fn run(
+        &mut self,
+        project: &ProjectName,
+        row: &RunRow,
+        key: Vec<u8>,
+    ) -> Result<(), ReadModelError> {
         let name = keys::name(project, &row.name);
         if self.db.get(&name)?.is_none() {
             self.meta.runs += 1;
@@ -101,7 +111,12 @@ impl Batch<'_> {
         Ok(())
     }
 
-    fn finished(&mut self, project: &ProjectName, run: &RunName, events: &[&std::sync::Arc<Event>]) -> Result<(), ReadModelError> {
+    fn finished(
+        &mut self,
+        project: &ProjectName,
+        run: &RunName,
+        events: &[&std::sync::Arc<Event>],
+    ) -> Result<(), ReadModelError> {
         let Some(key) = self.db.get(keys::name(project, &run.to_string()))? else { return Ok(()) };
         let Some(bytes) = self.db.get(&key)? else { return Ok(()) };
         let mut row: RunRow = decode("a run of the read model", &bytes)?;
@@ -142,9 +157,14 @@ mod tests {
 
     #[test]
     fn an_event_is_found_by_all_that_it_is_a_part_of() {
-        let task = runyard_types::TaskKey::parse(&ProjectName::default_project(), "digits-42/train[3]").expect("a key");
+        let task =
+            runyard_types::TaskKey::parse(&ProjectName::default_project(), "digits-42/train[3]")
+                .expect("a key");
         let kind = EventKind::AttemptStarted { attempt: "digits-42/train[3].2".to_owned(), task };
         let found: Vec<_> = subjects(&kind).into_iter().collect();
-        assert_eq!(found, ["digits-42", "digits-42/train", "digits-42/train[3]", "digits-42/train[3].2"]);
+        assert_eq!(
+            found,
+            ["digits-42", "digits-42/train", "digits-42/train[3]", "digits-42/train[3].2"]
+        );
     }
 }

@@ -180,7 +180,7 @@ fn evaluation_key(
     swapped: Option<&str>,
 ) -> Result<String, String> {
     let code = match run.code_root {
-        Some(root) => contentkey::code_files(&core.store, &run.project, root, &stage.code)
+        Some(root) => contentkey::code_files(&core.store, &run.project, root, stage)
             .map_err(|error| format!("the code snapshot cannot be read: {error}"))?,
         None => BTreeMap::new(),
     };

@@ -89,7 +89,7 @@ fn resolve(
     let variables = env.variables().map_err(|reason| (Cause::Error, reason))?;
     if code.is_none() {
         *code = Some(match run.code_root {
-            Some(root) => contentkey::code_files(&core.store, &run.project, root, &stage.code)
+            Some(root) => contentkey::code_files(&core.store, &run.project, root, stage)
                 .map_err(|error| (Cause::Error, format!("the code snapshot cannot be read: {error}")))?,
             None => BTreeMap::new(),
         });

@@ -162,7 +162,7 @@ fn replica_spec(
     spec.command.clone_from(command);
     spec.code_root = code_root.map(|root| root.to_string()).unwrap_or_default();
     spec.python = python.as_ref().map(wire_python);
-    spec.grace_ms = drain.0.clamp(1_000, GRACE_MS);
+    spec.grace_ms = drain.0.max(1_000);
     spec.serve = Some(wire::Serve {
         deployment: deployment.name.to_string(),
         revision: revision.number,

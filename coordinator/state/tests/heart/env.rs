@@ -348,6 +348,13 @@ impl TestEnv {
         attempt
     }
 
+    /// The rest of the life of an attempt that runs.
+    pub(crate) fn work_goes_on(&mut self, key: &str) {
+        self.finish(key, Outcome::Succeeded);
+        self.release(key);
+        assert!(self.state.attempt(&attempt(key)).expect("an attempt").1.is_released());
+    }
+
     // Looking.
 
     pub(crate) fn task(&self, key: &str) -> &Task {

@@ -4,7 +4,13 @@ use runyard_state::entity::{AliasMove, Task, TaskState, WorkerPhase};
 use runyard_state::{Applied, Command, Reply, State, check_invariants};
 
 /// Compares the states before and after a command.
-pub(crate) fn check(before: &State, command: &Command, after: &State, applied: &Applied, index: u64) {
+pub(crate) fn check(
+    before: &State,
+    command: &Command,
+    after: &State,
+    applied: &Applied,
+    index: u64,
+) {
     let violations = check_invariants(after);
     assert!(violations.is_empty(), "after {command:?}: {violations:#?}");
     if changes_nothing(applied) {
@@ -72,7 +78,10 @@ fn check_attempts(old: &Task, new: &Task) {
         let name = format!("{key}.{}", before.number);
         assert!(after.go || !before.go, "{name} was called back");
         assert!(before.outcome.is_none() || before.outcome == after.outcome, "{name} ended anew");
-        assert!(before.ended_at.is_none() || before.ended_at == after.ended_at, "{name} ended anew");
+        assert!(
+            before.ended_at.is_none() || before.ended_at == after.ended_at,
+            "{name} ended anew"
+        );
         assert_eq!(before.fencing_token, after.fencing_token, "{name}");
         assert!(before.stop.is_none() || after.stop.is_some(), "{name} need not stop after all");
         for (rank, (was, is)) in before.workers.iter().zip(&after.workers).enumerate() {

@@ -31,7 +31,8 @@ impl HyperQueue {
     /// Starts it; `None`, said loudly, where it is not installed.
     pub(crate) fn start(python: &Path) -> Result<Option<Self>, Failure> {
         let missing = |why: &str| {
-            let remedy = "`python3 -m venv V && V/bin/pip install hyperqueue`, then --hq V/bin/python";
+            let remedy =
+                "`python3 -m venv V && V/bin/pip install hyperqueue`, then --hq V/bin/python";
             skipped("hyperqueue", &format!("{why} ({remedy})"));
         };
         let spawned = Command::new(python)

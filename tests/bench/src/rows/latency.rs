@@ -21,7 +21,8 @@ pub(crate) async fn measure(args: &Args) -> Result<(), Failure> {
     let cluster = Cluster::start(args, 1, 2, "error").await?;
     let client = cluster.client().await?;
     let marks = cluster.marks()?;
-    let (mut ours, mut accepted, mut over) = (Values::default(), Values::default(), Values::default());
+    let (mut ours, mut accepted, mut over) =
+        (Values::default(), Values::default(), Values::default());
     let mut theirs = Values::default();
     // The first is not counted: it opens what later ones share.
     for number in 0..=n {

@@ -14,7 +14,9 @@ const LINES: usize = 500;
 const EVERY_MS: u64 = 4;
 
 pub(crate) async fn measure(args: &Args) -> Result<(), Failure> {
-    heading(&format!("a line written to the same line read, {LINES} lines, one every {EVERY_MS} ms"));
+    heading(&format!(
+        "a line written to the same line read, {LINES} lines, one every {EVERY_MS} ms"
+    ));
     let cluster = Cluster::start(args, 1, 2, "error").await?;
     let client = cluster.client().await?;
     let (mut ours, mut pipe) = (Values::default(), Values::default());

@@ -15,7 +15,9 @@ use crate::processes::{cpu_seconds, shims};
 
 pub(crate) async fn measure(args: &Args) -> Result<(), Failure> {
     let bytes = (args.log_mib << 20) / LINE_BYTES as u64 * LINE_BYTES as u64;
-    for (how, what, least) in [("block", "in blocks of 64 KiB", 200.0), ("line", "one write a line", 100.0)] {
+    for (how, what, least) in
+        [("block", "in blocks of 64 KiB", 200.0), ("line", "one write a line", 100.0)]
+    {
         heading(&format!("{} MiB of {LINE_BYTES}-byte lines, {what}, MB/s", args.log_mib));
         let mut sums = Sums::default();
         for _ in 0..args.rounds {
@@ -53,7 +55,13 @@ struct Sums {
     reader: Values,
 }
 
-async fn once(cluster: &Cluster, client: &Client, bytes: u64, how: &str, sums: &mut Sums) -> Result<(), Failure> {
+async fn once(
+    cluster: &Cluster,
+    client: &Client,
+    bytes: u64,
+    how: &str,
+    sums: &mut Sums,
+) -> Result<(), Failure> {
     let mark = cluster.marks()?.join("lines");
     let command = payload(&["__lines", &bytes.to_string(), how, &mark.display().to_string()])?;
     let (server, agent) = (cluster.server.id(), cluster.agents[0].id());
@@ -65,7 +73,11 @@ async fn once(cluster: &Cluster, client: &Client, bytes: u64, how: &str, sums: &
     let (mut seen, mut ended) = (0, false);
     while let Some(record) = log.message().await? {
         if record.cut_bytes > 0 || (record.offset != seen && !record.data.is_empty()) {
-            return Err(format!("the log has a gap at {seen}: offset {}, cut {}", record.offset, record.cut_bytes).into());
+            return Err(format!(
+                "the log has a gap at {seen}: offset {}, cut {}",
+                record.offset, record.cut_bytes
+            )
+            .into());
         }
         seen += record.data.len() as u64;
         ended |= record.end;
@@ -115,7 +127,8 @@ fn watch_shim(cluster: &Cluster) -> Watched {
         let mut most = 0.0;
         while !stopped.load(Ordering::Relaxed) {
             // Of one process only: what it waited for is the stage's.
-            let used = shims(&dir).into_iter().map(crate::processes::own_cpu_seconds).fold(0.0, f64::max);
+            let used =
+                shims(&dir).into_iter().map(crate::processes::own_cpu_seconds).fold(0.0, f64::max);
             most = f64::max(most, used);
             std::thread::sleep(std::time::Duration::from_millis(20));
         }

@@ -65,7 +65,9 @@ async fn one(row: Row, args: &Args) -> Result<(), Failure> {
 fn machine(args: &Args) {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let info = read("/proc/cpuinfo");
-    let cpu = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|(_, name)| name.trim()));
+    let cpu = info.lines().find_map(|line| {
+        line.strip_prefix("model name")?.split_once(':').map(|(_, name)| name.trim())
+    });
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let kernel = read("/proc/sys/kernel/osrelease");
     let load = read("/proc/loadavg");
@@ -76,5 +78,9 @@ fn machine(args: &Args) {
         kernel.trim(),
         load.split_whitespace().next().unwrap_or("unknown"),
     );
-    println!("measured: {}, medians of {} interleaved rounds (lowest to highest)", args.runyard.display(), args.rounds);
+    println!(
+        "measured: {}, medians of {} interleaved rounds (lowest to highest)",
+        args.runyard.display(),
+        args.rounds
+    );
 }

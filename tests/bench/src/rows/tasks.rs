@@ -21,7 +21,8 @@ pub(crate) async fn measure(args: &Args) -> Result<(), Failure> {
         heading(&format!("{n} × /bin/true in one matrix, two slots, tasks a second"));
         let (mut ours, mut spawned) = (Values::default(), Values::default());
         let (mut theirs, mut bare) = (Values::default(), Values::default());
-        let (mut ratios, mut server, mut agent) = (Values::default(), Values::default(), Values::default());
+        let (mut ratios, mut server, mut agent) =
+            (Values::default(), Values::default(), Values::default());
         let rate = |seconds: f64| n as f64 / seconds;
         for _ in 0..args.rounds {
             let cpu = (cpu_seconds(cluster.server.id()), cpu_seconds(cluster.agents[0].id()));
@@ -47,10 +48,16 @@ pub(crate) async fn measure(args: &Args) -> Result<(), Failure> {
         if !theirs.is_empty() {
             line("HyperQueue, output to files", &theirs.spread(0));
             line("HyperQueue, no output", &bare.spread(0));
-            line("  ratio to the better of both", &format!("{:.2}", ours.median() / theirs.median().max(bare.median())));
+            line(
+                "  ratio to the better of both",
+                &format!("{:.2}", ours.median() / theirs.median().max(bare.median())),
+            );
             goal("of HyperQueue's tasks a second", ratios.median(), Goal::AtLeast(1.5), 2);
         }
-        line("CPU, ms a task", &format!("coordinator {}, agent {}", server.spread(2), agent.spread(2)));
+        line(
+            "CPU, ms a task",
+            &format!("coordinator {}, agent {}", server.spread(2), agent.spread(2)),
+        );
     }
     Ok(())
 }

@@ -160,6 +160,10 @@ impl Cluster {
     /// an environment lock it, so several agents may share the folder.
     fn share_environments(&self, agent: &Path) -> Result<(), ClusterError> {
         let Some(shared) = &self.options.environments else { return Ok(()) };
+        // A worker may get a /tmp of its own, in which a link that lies below the host's is not seen.
+        if ["/tmp", "/var/tmp"].iter().any(|hidden| agent.starts_with(hidden)) {
+            return Ok(());
+        }
         let cache = agent.join("cache");
         let link = cache.join("envs");
         if link.symlink_metadata().is_ok() {

@@ -3,6 +3,7 @@
 
 const main = document.getElementById("main");
 const LOG_LINES_MAX = 5000;
+const LINE_CHARS_MAX = 65536;
 const EVENTS_SHOWN = 200;
 
 function el(tag, props, ...children) {
@@ -19,9 +20,17 @@ function el(tag, props, ...children) {
   }
   for (const child of children.flat()) {
     if (child === undefined || child === null || child === "") continue;
-    node.append(child instanceof Node ? child : document.createTextNode(String(child)));
+    node.append(child instanceof Node ? child : document.createTextNode(clean(String(child))));
   }
   return node;
+}
+
+// Colours and cursor movements are a terminal's business, and no name may turn the reading direction of others.
+const ESCAPES = /\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\)?|[PX^_][^\u001b]*(?:\u001b\\)?|[ -/]*[0-~])/g;
+const CONTROLS = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+
+function clean(text) {
+  return text.replace(ESCAPES, "").replace(CONTROLS, "");
 }
 
 // Links lead to places of this page only.
@@ -80,7 +89,7 @@ function short(digest) {
 // ---- building blocks
 
 function table(heads, rows, empty) {
-  if (rows.length === 0) return el("div", { class: "card" }, el("p", { class: "muted", }, "\u00a0\u00a0" + empty));
+  if (rows.length === 0) return el("div", { class: "card" }, el("p", { class: "muted" }, "\u00a0\u00a0" + empty));
   const head = heads.map((text) => el("th", { class: text.startsWith("#") ? "num" : null }, text.replace("#", "")));
   const body = rows.map((cells) => el("tr", null, cells.map((cell, at) => {
     if (cell instanceof HTMLTableCellElement) return cell;
@@ -138,41 +147,6 @@ const views = {
     ];
   },
 
-  async run(name) {
-    const [run, events] = await Promise.all([
-      ask("api/v1/runs/" + encodeURIComponent(name)),
-      ask("api/v1/events?last=50&subject=" + encodeURIComponent(name)).catch(() => ({ items: [] })),
-    ]);
-    const rows = run.stages.flatMap((stage) => (stage.tasks.length ? stage.tasks : [null]).map((task) => {
-      const last = task?.attempts.at(-1);
-      const metrics = Object.entries(task?.metrics || {}).map(([key, value]) =>
-        el("span", { class: "chip" }, key + " ", el("b", null, Number(value.toPrecision(5)))));
-      return [
-        task ? task.key.split("/").slice(1).join("/") + (task.label ? " (" + task.label + ")" : "") : stage.name,
-        state(task ? task.state : stage.state),
-        last ? last.workers.map((worker) => worker.node).join(", ") : "",
-        task ? took(task) : "",
-        wide(task?.cached ? el("span", { class: "chip", title: task.cache_reason }, "cached") : "",
-          task?.reason || last?.reason || stage.reason || "", el("div", { class: "chips" }, metrics)),
-        el("td", null, (last?.workers || []).map((worker, rank) =>
-          el("a", { href: place("logs", worker.key) }, last.workers.length > 1 ? "log " + rank + " " : "log"))),
-      ];
-    }));
-    return [
-      el("h1", null, run.name, " ", state(run.state)), cli("runyard describe " + run.name),
-      facts([
-        ["Change", [run.git?.subject || "", run.git?.dirty ? " (with uncommitted changes)" : ""].join("")],
-        ["Commit", run.git?.commit ? el("code", null, run.git.commit) : ""],
-        ["Branch", run.git?.branch], ["Submitted", el("span", null, "by ", run.principal, ", ", ago(run.created_ms))],
-        ["Took", took(run)], ["GPU time", duration(run.device_ms)], ["CPU time", duration(run.cpu_ms)],
-        ["Parameters", Object.entries(run.params).map(([key, value]) => key + "=" + value).join("  ")],
-        ["Reason", run.reason],
-      ]),
-      table(["Task", "State", "Node", "#Took", "", ""], rows, "It has no task."),
-      el("h2", null, "Events"), eventTable(events.items),
-    ];
-  },
-
   async nodes() {
     const list = await ask("api/v1/nodes");
     const cards = list.items.map((node) => el("section", { class: "card node" },
@@ -185,8 +159,8 @@ const views = {
         ].join(" · ")), node.reason ? el("small", null, node.reason) : ""),
       node.devices.length === 0 ? el("p", { class: "muted" }, "\u00a0\u00a0No GPU.") : el("div", { class: "gpus" }, node.devices.map(gpu))));
     return [
-      el("h1", null, "Nodes"), cli("runyard nodes"),
-      cards.length ? cards : table([""], [], "No node yet: runyard token create --agent makes a token to join with."),
+      el("h1", null, "Nodes"), cli("runyard nodes ls"),
+      cards.length ? cards : table([""], [], "No node yet: runyard token create agent makes a token to join with."),
     ];
   },
 
@@ -232,6 +206,41 @@ const views = {
   },
 };
 
+async function runView(name) {
+  const [run, events] = await Promise.all([
+    ask("api/v1/runs/" + encodeURIComponent(name)),
+    ask("api/v1/events?last=50&subject=" + encodeURIComponent(name)).catch(() => ({ items: [] })),
+  ]);
+  const rows = run.stages.flatMap((stage) => (stage.tasks.length ? stage.tasks : [null]).map((task) => {
+    const last = task?.attempts.at(-1);
+    const metrics = Object.entries(task?.metrics || {}).map(([key, value]) =>
+      el("span", { class: "chip" }, key + " ", el("b", null, Number(value.toPrecision(5)))));
+    return [
+      task ? task.key.split("/").slice(1).join("/") + (task.label ? " (" + task.label + ")" : "") : stage.name,
+      state(task ? task.state : stage.state),
+      last ? last.workers.map((worker) => worker.node).join(", ") : "",
+      task ? took(task) : "",
+      wide(task?.cached ? el("span", { class: "chip", title: task.cache_reason }, "cached") : "",
+        task?.reason || last?.reason || stage.reason || "", el("div", { class: "chips" }, metrics)),
+      el("td", null, (last?.workers || []).map((worker, rank) =>
+        el("a", { href: place("logs", worker.key) }, last.workers.length > 1 ? "log " + rank + " " : "log"))),
+    ];
+  }));
+  return [
+    el("h1", null, run.name, " ", state(run.state)), cli("runyard describe " + run.name),
+    facts([
+      ["Change", [run.git?.subject || "", run.git?.dirty ? " (with uncommitted changes)" : ""].join("")],
+      ["Commit", run.git?.commit ? el("code", null, run.git.commit) : ""],
+      ["Branch", run.git?.branch], ["Submitted", el("span", null, "by ", run.principal, ", ", ago(run.created_ms))],
+      ["Took", took(run)], ["GPU time", duration(run.device_ms)], ["CPU time", duration(run.cpu_ms)],
+      ["Parameters", Object.entries(run.params).map(([key, value]) => key + "=" + value).join("  ")],
+      ["Reason", run.reason],
+    ]),
+    table(["Task", "State", "Node", "#Took", "", ""], rows, "It has no task."),
+    el("h2", null, "Events"), eventTable(events.items),
+  ];
+}
+
 function gpu(device) {
   const last = device.last;
   const sick = device.health !== "ok";
@@ -258,10 +267,6 @@ function eventTable(items) {
 
 // ---- logs
 
-// Colours and cursor movements are a terminal's business; what remains is the text.
-const ESCAPES = /\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\)?|[PX^_][^\u001b]*(?:\u001b\\)?|[ -/]*[0-~])/g;
-const CONTROLS = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f\u202a-\u202e\u2066-\u2069]/g;
-
 let openLog = null;
 
 function showLog(target) {
@@ -287,11 +292,11 @@ function showLog(target) {
   };
   const take = (record) => {
     if (record.cut_bytes > 0) push("note", record.cut_bytes + " bytes were cut here");
-    const parts = (tail + record.text.replace(ESCAPES, "")).replace(/\r\n/g, "\n").split("\n");
+    const parts = (tail + record.text).replace(/\r\n/g, "\n").split("\n");
     tail = parts.pop();
-    for (const part of parts) push(record.stderr ? "err" : null, part.slice(part.lastIndexOf("\r") + 1).replace(CONTROLS, ""));
+    for (const part of parts) push(record.stderr ? "err" : null, part.slice(part.lastIndexOf("\r") + 1));
     tail = tail.slice(tail.lastIndexOf("\r", tail.length - 2) + 1);
-    if (record.end && tail) { push(null, tail.replace(CONTROLS, "")); tail = ""; }
+    if ((record.end && tail) || tail.length > LINE_CHARS_MAX) { push(null, tail); tail = ""; }
     if (!drawing) { drawing = true; requestAnimationFrame(draw); }
   };
 
@@ -328,7 +333,7 @@ async function show() {
   if (openLog) { openLog.close(); openLog = null; }
   try {
     if (view === "logs") { showLog(name); return; }
-    const make = view === "runs" && name ? views.run : Object.hasOwn(views, view) ? views[view] : views.runs;
+    const make = view === "runs" && name ? runView : Object.hasOwn(views, view) ? views[view] : views.runs;
     const parts = await make(name);
     if (turn === shown) main.replaceChildren(...parts.flat());
   } catch (error) {
@@ -346,7 +351,7 @@ let refreshing = null;
 
 function refreshSoon() {
   if (refreshing || here()[0] === "logs" || document.hidden) return;
-  refreshing = setTimeout(() => { refreshing = null; show(); }, 300);
+  refreshing = setTimeout(() => { refreshing = null; show(); }, 1000);
 }
 
 function watch() {
