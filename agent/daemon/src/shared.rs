@@ -76,6 +76,8 @@ struct Inner {
     /// Its shim died without a status: why.
     lost: Option<String>,
     sealed_to: u64,
+    /// It ran before this agent began.
+    adopted: bool,
     /// Keeps its Python environment from eviction.
     environment: Option<Built>,
 }
@@ -104,6 +106,7 @@ impl Shared {
                 prepared: None,
                 lost: None,
                 sealed_to: 0,
+                adopted: false,
                 environment: None,
             }),
         });
@@ -194,6 +197,12 @@ impl Job {
     }
     pub(crate) fn keep_environment(&self, environment: Option<Built>) {
         self.with(|inner| inner.environment = environment);
+    }
+    pub(crate) fn set_adopted(&self) {
+        self.with(|inner| inner.adopted = true);
+    }
+    pub(crate) fn is_adopted(&self) -> bool {
+        self.with(|inner| inner.adopted)
     }
     pub(crate) fn set_lost(&self, why: String) {
         self.with(|inner| inner.lost = Some(why));

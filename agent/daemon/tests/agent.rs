@@ -374,3 +374,101 @@ async fn a_trivial_worker_starts_at_once_and_touches_no_store() {
     assert_eq!(group.store.chunk_count(&common::project()), 0);
     assert!(started[20] < Duration::from_millis(500), "something waits where nothing should");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_session_is_opened_anew_and_everything_is_told_again() {
+    let group = Group::start().await;
+    let _agent = group.agent("a");
+    let worker = group.worker("train", "echo x");
+    group.heard.want(|set| set.workers = vec![worker.clone()]).await;
+    group.released(&worker.key).await;
+    // A new leader knows nothing, and has not heard of the end.
+    group.heard.forget();
+    let done = group.released(&worker.key).await;
+    assert!(done.result.expect("a result").succeeded);
+    assert_eq!(done.exit.expect("an exit").code, Some(0));
+    let hellos = group.heard.hellos();
+    assert!(hellos[1].session_counter > hellos[0].session_counter);
+    assert_eq!(hellos[1].process_nonce, hellos[0].process_nonce);
+    assert_eq!(hellos[1].index, 1, "the position that was obeyed");
+    let early = hellos[1].workers.iter().find(|one| one.key == worker.key).expect("named");
+    assert!(early.result.is_none(), "a hello gives no result away");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_log_is_sealed_while_it_is_written_and_its_spool_does_not_grow() {
+    let group = Group::start().await;
+    let _agent = group.agent("a");
+    let gate = group.folder.path().join("gate");
+    let line = "0123456789".repeat(10);
+    let command = format!(
+        "yes {line} | head -c 40000000; until [ -e {} ]; do sleep 0.02; done; echo end",
+        gate.display()
+    );
+    let worker = group.worker("train", &command);
+    group.heard.want(|set| set.workers = vec![worker.clone()]).await;
+    let mut sealed_early = 0;
+    group
+        .wait("most of it to be sealed", |heard| {
+            sealed_early = heard.sealed(&worker.key, Channel::Log)?.to;
+            (sealed_early > 24_000_000).then_some(())
+        })
+        .await;
+    assert!(group.heard.report(&worker.key).expect("told").result.is_none());
+    let spool = || -> u64 {
+        let dirs = runyard_runtime::WorkerDir::scan(&group.state_dir("a").join("workers"));
+        let path = dirs.expect("listed")[0].path().join("spool");
+        let sizes = std::fs::read_dir(path).expect("listed").flatten();
+        sizes.map(|entry| entry.metadata().map_or(0, |meta| meta.len())).sum()
+    };
+    group.wait("the spool to be pruned", |_| (spool() < 34_000_000).then_some(())).await;
+    std::fs::write(&gate, "").expect("written");
+    let done = group.released(&worker.key).await;
+    let log = group.sealed(&worker.key, Channel::Log).await;
+    assert_eq!((log.len(), done.log_end), (40_000_004, 40_000_004));
+    let whole = format!("{line}\n");
+    let lines = log[..40_000_000].chunks_exact(whole.len());
+    assert!(lines.clone().all(|chunk| chunk == whole.as_bytes()), "bytes were changed");
+    assert!(log.ends_with(b"end\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f28_late_and_repeated_sets_change_nothing_and_absence_kills_nobody() {
+    let group = Group::start().await;
+    let _agent = group.agent("a");
+    let gate = group.folder.path().join("gate");
+    let mark = group.folder.path().join("mark");
+    let command = format!(
+        "echo x >>{}; until [ -e {} ]; do sleep 0.02; done",
+        mark.display(),
+        gate.display()
+    );
+    let worker = group.worker("train", &command);
+    group.heard.want(|set| (set.index, set.workers) = (50, vec![worker.clone()])).await;
+    group.phase(&worker.key, Phase::Running).await;
+    let tombstone = Tombstone {
+        project: "default".into(),
+        key: worker.key.clone(),
+        reason: "of an old leader".into(),
+        ..Tombstone::default()
+    };
+    // Late: it names the worker, and must not be obeyed.
+    group.heard.want(|set| (set.index, set.tombstones) = (40, vec![tombstone.clone()])).await;
+    group.heard.want(|set| (set.generation, set.index) = (0, 90)).await;
+    // In order, and the worker is not in it.
+    group
+        .heard
+        .want(|set| {
+            (set.index, set.workers, set.tombstones) = (60, Vec::new(), Vec::new());
+        })
+        .await;
+    group.wait("the orphan", |heard| heard.orphans().contains(&worker.key).then_some(())).await;
+    let back = worker.clone();
+    group.heard.want(|set| (set.index, set.workers) = (61, vec![back.clone(), back])).await;
+    std::fs::write(&gate, "").expect("written");
+    let done = group.released(&worker.key).await;
+    assert!(done.result.as_ref().expect("a result").succeeded, "{done:?}");
+    assert_eq!(std::fs::read_to_string(&mark).expect("read"), "x\n", "it ran twice");
+    let phases = group.heard.phases(&worker.key);
+    assert!(phases.is_sorted(), "{phases:?}");
+}

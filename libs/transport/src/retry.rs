@@ -74,8 +74,13 @@ pub fn classify(status: &Status) -> Verdict {
 fn is_transport(status: &Status) -> bool {
     let causes =
         || std::iter::successors(std::error::Error::source(status), |error| error.source());
-    causes().any(|error| error.is::<std::io::Error>() || error.is::<tonic::transport::Error>())
-        && !causes().any(|error| error.is::<tonic::TimeoutExpired>())
+    let broken = |error: &(dyn std::error::Error + 'static)| {
+        // hyper's error comes where a stream is cut in the middle: h2 hides the cause from the chain.
+        error.is::<std::io::Error>()
+            || error.is::<tonic::transport::Error>()
+            || error.is::<hyper::Error>()
+    };
+    causes().any(broken) && !causes().any(|error| error.is::<tonic::TimeoutExpired>())
 }
 
 /// Repeats `call` until it succeeds, fails for good, or the budget is spent; then its last status is

@@ -36,7 +36,7 @@ pub(crate) async fn follow(shared: &Arc<Shared>, job: &Arc<Job>) -> bool {
         head: job.spec().log_quota_bytes / 2,
     };
     // A worker that was adopted may have been sealed in part.
-    if job.shim(&shared.paths).is_none_or(|worker| is_over(&worker)) || log.is_adopted() {
+    if job.is_adopted() {
         match ship::sealed_to(shared, &job.key, Channel::Log).await {
             Ok(at) => log.move_to(at),
             Err(Refused::Unknown) => return false,
@@ -89,13 +89,6 @@ struct Log {
 }
 
 impl Log {
-    /// It ran before this agent began.
-    fn is_adopted(&self) -> bool {
-        let started = std::fs::metadata(self.spool.with_file_name("lock"));
-        let age = started.and_then(|meta| meta.modified()).ok().and_then(|at| at.elapsed().ok());
-        age.is_some_and(|age| age > Duration::from_secs(1))
-    }
-
     fn move_to(&mut self, at: u64) {
         self.at = at;
         self.job.set_sealed_to(at);

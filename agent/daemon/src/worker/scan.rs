@@ -80,6 +80,7 @@ fn step(
     }
     let port = wanted.master_port;
     let job = shared.take_up(key, Arc::new(wanted));
+    job.set_adopted();
     if let Err(error) = shared.signals.watch(&worker) {
         // It is looked at now and then all the same.
         tracing::warn!(%key, %error, "not watched");

@@ -44,6 +44,8 @@ struct Inner {
     tails_done: Vec<String>,
     desired: DesiredSet,
     sessions: Vec<mpsc::Sender<Result<ToAgent, Status>>>,
+    /// Ends the sessions that are open.
+    cut: Arc<tokio::sync::Notify>,
 }
 
 /// What the coordinator heard, and what it says.
@@ -125,6 +127,15 @@ impl Heard {
         }
     }
 
+    /// Cuts all sessions and forgets what was reported, as a new leader would.
+    pub(crate) fn forget(&self) {
+        self.with(|inner| {
+            inner.sessions.clear();
+            inner.reports.clear();
+            inner.cut.notify_waiters();
+        });
+    }
+
     fn take(&self, report: Report) {
         self.with(|inner| {
             for worker in report.workers {
@@ -196,11 +207,18 @@ impl Agent for Fake {
             send.send(Ok(ToAgent { message: Some(message) })).await.expect("room");
         }
         let heard = self.heard.clone();
+        let cut = heard.look(|inner| inner.cut.clone());
         drop(task::spawn("fake-session", async move {
-            while let Some(Ok(message)) = incoming.next().await {
-                if let Some(from_agent::Message::Report(report)) = message.message {
-                    heard.take(report);
+            let reading = async {
+                while let Some(Ok(message)) = incoming.next().await {
+                    if let Some(from_agent::Message::Report(report)) = message.message {
+                        heard.take(report);
+                    }
                 }
+            };
+            tokio::select! {
+                () = reading => {}
+                () = cut.notified() => drop(send.send(Err(Status::unavailable("cut"))).await),
             }
         }));
         Ok(Response::new(Box::pin(ReceiverStream::new(receive))))

@@ -15,6 +15,8 @@ use crate::output::{bytes, duration, number, percent, plain};
 const TELEMETRY: Duration = Duration::from_millis(2_500);
 /// How often the same stage's preparation is told about.
 const DETAIL: Duration = Duration::from_millis(1_500);
+/// Before following anew.
+const AGAIN: Duration = Duration::from_millis(200);
 /// A run that takes longer is not what was described.
 const RUN_MAX: Duration = Duration::from_secs(600);
 
@@ -37,7 +39,7 @@ pub(super) struct Telling {
 #[derive(Debug, Default, Clone)]
 pub(super) struct Log {
     pub(super) bytes: Vec<u8>,
-    /// Where a record did not begin at the end of what was there: a gap or a repetition.
+    /// Records that left a gap, or said something else at an offset than before.
     pub(super) breaks: u32,
     shown: usize,
 }
@@ -48,6 +50,23 @@ pub(super) enum Told {
     Run,
     /// A stage wrote this line.
     Line { stage: String, line: String },
+}
+
+impl Log {
+    /// Takes what is new of a record: who follows anew begins at the front.
+    fn take(&mut self, record: &v1::LogRecord) {
+        let reached = self.bytes.len() as u64;
+        if record.offset > reached || record.cut_bytes > 0 {
+            self.breaks += 1;
+        }
+        let known = usize::try_from(reached.saturating_sub(record.offset)).unwrap_or(usize::MAX);
+        let (known, new) = record.data.split_at(known.min(record.data.len()));
+        let from = usize::try_from(record.offset).unwrap_or(usize::MAX);
+        if !known.is_empty() && self.bytes.get(from..from + known.len()) != Some(known) {
+            self.breaks += 1;
+        }
+        self.bytes.extend_from_slice(new);
+    }
 }
 
 impl Telling {
@@ -90,14 +109,13 @@ impl Telling {
                 // Cancel-safe: a happening that is not taken stays in the channel.
                 next = self.follow.next() => match next {
                     None => return Ok(None),
-                    Some(happening) => match happening? {
-                        Happening::Run(run) => {
-                            self.run = *run;
-                            self.tell_stages()?;
-                            return Ok(Some(Told::Run));
-                        }
-                        Happening::Log(record) => self.keep(&record),
-                    },
+                    Some(Ok(Happening::Run(run))) => {
+                        self.run = *run;
+                        self.tell_stages()?;
+                        return Ok(Some(Told::Run));
+                    }
+                    Some(Ok(Happening::Log(record))) => self.keep(&record),
+                    Some(Err(error)) => self.come_back(error).await?,
                 },
                 // Cancel-safe: a beat that is not taken comes again.
                 _ = self.telemetry.tick() => self.tell_devices().await?,
@@ -115,12 +133,19 @@ impl Telling {
         Ok(())
     }
 
-    fn keep(&mut self, record: &v1::LogRecord) {
-        let log = self.logs.entry(record.worker.clone()).or_default();
-        if record.offset != log.bytes.len() as u64 || record.cut_bytes > 0 {
-            log.breaks += 1;
+    /// Follows anew when the stream broke off because the coordinator went away.
+    async fn come_back(&mut self, error: Error) -> Result<()> {
+        if error.kind != Kind::Unreachable {
+            return Err(error);
         }
-        log.bytes.extend_from_slice(&record.data);
+        tracing::info!(error = error.message(), "following anew");
+        tokio::time::sleep(AGAIN).await;
+        self.follow = self.client.follow(&self.run.name);
+        Ok(())
+    }
+
+    fn keep(&mut self, record: &v1::LogRecord) {
+        self.logs.entry(record.worker.clone()).or_default().take(record);
     }
 
     /// The next whole line that was not told yet.
@@ -221,6 +246,24 @@ pub(super) fn stage_of(worker: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_read_twice_is_one_log_and_a_gap_is_seen() {
+        let record = |offset, data: &str| v1::LogRecord {
+            offset,
+            data: bytes::Bytes::copy_from_slice(data.as_bytes()),
+            ..Default::default()
+        };
+        let mut log = Log::default();
+        for (offset, data) in [(0, "abc"), (3, "def"), (0, "ab"), (2, "cdefgh")] {
+            log.take(&record(offset, data));
+        }
+        assert_eq!((&log.bytes[..], log.breaks), (&b"abcdefgh"[..], 0));
+        log.take(&record(9, "j"));
+        assert_eq!(log.breaks, 1, "a byte is missing");
+        log.take(&record(0, "xbc"));
+        assert_eq!(log.breaks, 2, "the past has changed");
+    }
 
     #[test]
     fn a_worker_names_its_stage() {

@@ -48,12 +48,10 @@ pub(crate) async fn follow(core: Core, stop: CancellationToken) {
         }
     }
     let model = Arc::clone(&core.read_model);
-    match tokio::task::spawn_blocking(move || model.flush()).await {
-        Ok(Err(error)) => tracing::warn!(
-            error = chain(&error),
-            "the read model was not flushed; it catches up at the next start"
-        ),
-        Ok(Ok(())) | Err(_) => {}
+    let flushed = tokio::task::spawn_blocking(move || model.flush()).await;
+    if let Ok(Err(error)) = flushed {
+        let error = chain(&error);
+        tracing::warn!(error, "the read model was not flushed; it catches up at the next start");
     }
 }
 

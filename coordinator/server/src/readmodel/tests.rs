@@ -90,7 +90,7 @@ impl World {
     fn history(&mut self, runs: u64) {
         for n in 0..runs {
             let run = self.submit(if n % 2 == 0 { "digits" } else { "letters" });
-            if self.index % 3 == 0 {
+            if self.index.is_multiple_of(3) {
                 self.cancel(&run);
             }
             self.token();

@@ -137,7 +137,7 @@ impl State {
         let live = self.live_runs.get(project).copied().unwrap_or(0);
         match if begins { live + 1 } else { live.saturating_sub(1) } {
             0 => drop(self.live_runs.remove_mut(project)),
-            live => drop(self.live_runs.insert_mut(project.clone(), live)),
+            live => self.live_runs.insert_mut(project.clone(), live),
         }
     }
 

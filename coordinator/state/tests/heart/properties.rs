@@ -133,7 +133,7 @@ fn place(env: &TestEnv, key: &TaskKey, b: u16) -> Command {
             let known = &env.state.nodes[&name];
             let free = known.devices.iter().map(|device| device.uuid.clone());
             let devices = free
-                .filter(|uuid| b % 11 == 0 || !known.used.devices.contains_key(uuid))
+                .filter(|uuid| b.is_multiple_of(11) || !known.used.devices.contains_key(uuid))
                 .take(count);
             WorkerPlacement { devices: devices.collect(), node: name }
         })
@@ -153,7 +153,7 @@ fn steps_of(env: &TestEnv, key: &AttemptKey, b: u16) -> Option<Command> {
         WorkerStep::Released,
     ];
     let (rank, worker) = pick(&attempt.workers.iter().enumerate().collect::<Vec<_>>(), b / 7)?;
-    let from = if b % 13 == 0 { node("n1") } else { worker.node.clone() };
+    let from = if b.is_multiple_of(13) { node("n1") } else { worker.node.clone() };
     let items = vec![(WorkerKey { attempt: key.clone(), rank: rank as u32 }, pick(&all, b)?)];
     Some(Command::ReportWorkers(ReportWorkers { node: from, items }))
 }
@@ -187,7 +187,7 @@ fn seal(env: &TestEnv, key: &AttemptKey, b: u16) -> Option<Command> {
         from,
         to: from + u64::from(b % 3) * 10,
         manifest: Some(Digest::of(b"manifest")),
-        complete: b % 2 == 0,
+        complete: b.is_multiple_of(2),
     }))
 }
 
@@ -206,7 +206,7 @@ fn gate(env: &TestEnv, a: u16, b: u16) -> Option<Command> {
         let (principal, reason) = ("eve".into(), "seen".into());
         return Some(Command::ApproveGate(ApproveGate {
             task: key,
-            approve: b % 2 == 0,
+            approve: b.is_multiple_of(2),
             principal,
             reason,
             promote,
@@ -231,7 +231,7 @@ fn deployment(env: &TestEnv, kind: u8, a: u16, b: u16) -> Option<Command> {
         matches!(env.state.kind_of(key), Some(StageKind::Deploy(_)))
             && env.state.tasks[*key].revision.is_none()
     });
-    if kind % 2 == 0 && (waiting.is_some() || b % 8 == 0) {
+    if kind.is_multiple_of(2) && (waiting.is_some() || b.is_multiple_of(8)) {
         let version = u64::from(a) % model.versions.len() as u64 + 1;
         let mut spec = spec(version);
         spec.model_root = model.version(version)?.root;
@@ -254,11 +254,11 @@ fn deployment(env: &TestEnv, kind: u8, a: u16, b: u16) -> Option<Command> {
         7 => Command::Rollback(Rollback {
             project: project(),
             deployment: known.name.clone(),
-            to: (a % 2 == 0).then_some(number),
+            to: (a.is_multiple_of(2)).then_some(number),
             principal: "ann".into(),
             reason: "slow".into(),
         }),
-        _ if a % 16 == 0 => Command::RemoveDeployment(runyard_state::RemoveDeployment {
+        _ if a.is_multiple_of(16) => Command::RemoveDeployment(runyard_state::RemoveDeployment {
             project: project(),
             deployment: known.name.clone(),
             principal: "ann".into(),
@@ -309,7 +309,7 @@ fn drain(env: &mut TestEnv) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, max_shrink_iters: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn what_must_hold_holds_after_every_command(draws in prop::collection::vec(any::<Draw>(), steps())) {

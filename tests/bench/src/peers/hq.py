@@ -14,13 +14,22 @@ except ImportError as error:
     print(json.dumps({"missing": str(error)}), flush=True)
     sys.exit(0)
 
+# It greets on stdout, which is for the answers.
+answers = os.fdopen(os.dup(1), "w")
+os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def answer(**fields):
+    print(json.dumps(fields), file=answers, flush=True)
+
+
 begun = time.time()
 cluster = LocalCluster()
 cluster.start_worker(WorkerConfig(cores=2))
 client = cluster.client()
 folder = tempfile.mkdtemp(prefix="runyard-bench-hq-")
 os.chdir(folder)
-print(json.dumps({"pid": os.getpid(), "start_s": time.time() - begun}), flush=True)
+answer(pid=os.getpid(), start_s=time.time() - begun)
 
 for number, line in enumerate(sys.stdin):
     request = json.loads(line)
@@ -36,7 +45,7 @@ for number, line in enumerate(sys.stdin):
     while not os.path.exists(mark):
         time.sleep(0.002)
     ended = os.stat(mark).st_mtime_ns
-    print(json.dumps({"submitted_ns": before, "s": (ended - before) / 1e9}), flush=True)
+    answer(submitted_ns=before, s=(ended - before) / 1e9)
 
 # Its threads do not let go of the process.
 os.system(f"rm -rf {folder}")

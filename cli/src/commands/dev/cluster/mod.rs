@@ -175,6 +175,7 @@ impl Cluster {
     }
 
     /// The shims that live on a node.
+    #[allow(dead_code, reason = "tests kill them; the supervisor itself has no need to")]
     pub(crate) fn shims(&self, name: &str) -> Vec<i32> {
         workers::living_shims(&self.layout.workers(name))
     }

@@ -43,7 +43,8 @@ pub(crate) fn stop_all(roots: &[PathBuf], grace: Duration) -> usize {
     alive.len()
 }
 
-/// The shim of one worker of these, chosen by `pick` among those alive; for tests that kill it.
+/// The shims of the workers that live below a folder.
+#[allow(dead_code, reason = "tests kill them; the supervisor itself has no need to")]
 pub(crate) fn living_shims(root: &Path) -> Vec<i32> {
     folders(root).iter().filter(|folder| is_alive(folder)).filter_map(|folder| shim(folder)).collect()
 }
