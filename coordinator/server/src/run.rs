@@ -45,7 +45,7 @@ pub enum ServerError {
     Consensus {
         dir: PathBuf,
         #[source]
-        source: StartError,
+        source: Box<StartError>,
     },
     #[error("the log in {} was not replayed within {} s", dir.display(), REPLAY_MAX.as_secs())]
     Replay { dir: PathBuf },
@@ -53,7 +53,7 @@ pub enum ServerError {
     Store {
         dir: PathBuf,
         #[source]
-        source: StoreError,
+        source: Box<StoreError>,
     },
     #[error("cannot serve users and agents")]
     Listen(#[from] ListenError),
@@ -89,7 +89,7 @@ pub async fn start(config: ServerConfig, stop: CancellationToken) -> Result<Star
         let dir = raft_dir.clone();
         tokio::task::spawn_blocking(move || {
             let handle = runyard_consensus::start(settings, Arc::new(OsDisk), machine)
-                .map_err(|source| ServerError::Consensus { dir: dir.clone(), source })?;
+                .map_err(|source| ServerError::Consensus { dir: dir.clone(), source: Box::new(source) })?;
             if handle.wait_ready(REPLAY_MAX) { Ok(handle) } else { Err(ServerError::Replay { dir }) }
         })
         .await
@@ -107,7 +107,7 @@ pub async fn start(config: ServerConfig, stop: CancellationToken) -> Result<Star
         tokio::task::spawn_blocking(move || LocalStore::open(&dir))
             .await
             .map_err(|_| ServerError::Lost("opening the blob store"))?
-            .map_err(|source| ServerError::Store { dir: store_dir, source })?
+            .map_err(|source| ServerError::Store { dir: store_dir, source: Box::new(source) })?
     };
     let mut hosts = config.hosts.clone();
     hosts.push(config.listen.ip().to_string());

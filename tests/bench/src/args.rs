@@ -17,7 +17,7 @@ pub(crate) struct Args {
     /// A Python that has `hyperqueue`
     #[arg(long, value_name = "PATH", default_value = "python3", env = "RUNYARD_BENCH_HQ")]
     pub(crate) hq: PathBuf,
-    /// Where clusters and files lie [default: the folder for temporary files]
+    /// Where clusters and files lie, not below /tmp [default: beside the measured program]
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
     /// Repetitions of each pair

@@ -16,8 +16,8 @@ use crate::Failure;
 
 /// The project that everything runs in.
 const PROJECT: &str = "default";
-/// How often a wait looks; a look at the live runs costs the coordinator some tens of microseconds.
-const LOOK: Duration = Duration::from_millis(5);
+/// How often a wait for one task looks.
+pub(crate) const LOOK: Duration = Duration::from_millis(2);
 
 /// A channel that sends the token.
 pub(crate) type Authorised = InterceptedService<Channel, AuthInterceptor>;
@@ -73,15 +73,16 @@ impl Client {
         Ok(self.runs().submit(request).await?.into_inner().run)
     }
 
-    /// Waits until nothing runs.
-    pub(crate) async fn quiet(&self) -> Result<(), Failure> {
+    /// Waits until nothing runs, looking each `every`: the coordinator goes through all tasks of a live run
+    /// for a look.
+    pub(crate) async fn quiet(&self, every: Duration) -> Result<(), Failure> {
         loop {
             let request =
                 v1::ListRunsRequest { project: PROJECT.into(), limit: 1, ..Default::default() };
             if self.runs().list(request).await?.into_inner().items.is_empty() {
                 return Ok(());
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(every).await;
         }
     }
 
@@ -93,7 +94,7 @@ impl Client {
 
     /// Waits until nothing runs, and fails unless the run and all its tasks succeeded.
     pub(crate) async fn succeeded(&self, run: &str) -> Result<v1::Run, Failure> {
-        self.quiet().await?;
+        self.quiet(LOOK).await?;
         let run = self.run(run).await?;
         let unlike =
             run.stages.iter().flat_map(|stage| &stage.tasks).find(|task| task.state != "succeeded");
@@ -126,7 +127,7 @@ impl Client {
             reason: "measured".into(),
         };
         self.runs().cancel(request).await?;
-        self.quiet().await
+        self.quiet(LOOK).await
     }
 }
 

@@ -38,10 +38,7 @@ impl Cluster {
         log: &str,
     ) -> Result<Self, Failure> {
         let runyard = program(args)?;
-        let dir = match &args.dir {
-            Some(base) => tempfile::Builder::new().prefix("runyard-bench-").tempdir_in(base)?,
-            None => tempfile::Builder::new().prefix("runyard-bench-").tempdir()?,
-        };
+        let dir = folder(args)?;
         let root = dir.path().to_path_buf();
         let (dir, kept) = if args.keep { (None, Some(dir.keep())) } else { (Some(dir), None) };
         if let Some(kept) = kept {
@@ -148,6 +145,16 @@ pub(crate) fn program(args: &Args) -> Result<PathBuf, Failure> {
         let path = args.runyard.display();
         format!("{path}: {error}; build it with `cargo build --release -p runyard`, or name one with --runyard").into()
     })
+}
+
+/// A fresh folder on the disk that is measured.
+///
+/// Not below /tmp unless it was named: a stage has a /tmp of its own, and would not see its mark there.
+pub(crate) fn folder(args: &Args) -> Result<tempfile::TempDir, Failure> {
+    let beside =
+        || program(args)?.parent().map(Path::to_path_buf).ok_or_else(|| "no folder".into());
+    let base = args.dir.clone().map_or_else(beside, Ok::<_, Failure>)?;
+    Ok(tempfile::Builder::new().prefix("runyard-bench-").tempdir_in(base.canonicalize()?)?)
 }
 
 /// Makes a group in `root/server`, and writes its CA beside it.

@@ -1,1 +1,27 @@
-//! Starts real clusters of processes for tests.
+//! Starts real clusters of processes for tests, on free ports, in a temporary directory.
+//!
+//! The supervisor is the one of `runyard dev`, taken in by its path, so that tests go through what
+//! people run. A test names the binary: `Cluster::builder(env!("CARGO_BIN_EXE_runyard"))`.
+//!
+//! Invariant: nothing here knows the product but by its command line, its files and its services;
+//! and whatever becomes of a test, no process of it stays behind.
+
+#[path = "../../../cli/src/commands/dev/cluster/mod.rs"]
+#[expect(dead_code, reason = "`dev` and `demo` use more of the supervisor than tests do")]
+#[allow(unreachable_pub, reason = "a module of another crate")]
+mod cluster;
+
+mod builder;
+mod cli;
+mod dice;
+mod running;
+mod wait;
+
+pub use builder::Builder;
+pub use cli::{Said, write_files};
+pub use dice::Dice;
+pub use running::Cluster;
+pub use wait::{skipped, wait_for};
+
+/// The coordinator's name among the processes.
+pub const COORDINATOR: &str = cluster::COORDINATOR;

@@ -15,7 +15,10 @@ pub(crate) enum Local {
     Input(Input),
     Spawn(WorkerKey),
     /// Not lost with the agent.
-    End { key: WorkerKey, stopped: bool },
+    End {
+        key: WorkerKey,
+        stopped: bool,
+    },
 }
 
 /// What an agent wants of the world.
@@ -236,7 +239,12 @@ impl Agent {
                 None => (from, memory.closing.contains(&told.key)),
             };
             if to > from || last {
-                send.push(ToServer::Seal { worker: told.key.clone(), from, to: to.max(from), last });
+                send.push(ToServer::Seal {
+                    worker: told.key.clone(),
+                    from,
+                    to: to.max(from),
+                    last,
+                });
             }
         }
         send.insert(0, ToServer::Report { session: self.disk.session, workers });

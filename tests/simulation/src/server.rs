@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use runyard_consensus::sim::SimDisk;
-use runyard_consensus::{Config, Fatal, Founding, GroupId, Input, Lockstep, PeerId, StartError, init};
+use runyard_consensus::{
+    Config, Fatal, Founding, GroupId, Input, Lockstep, PeerId, StartError, init,
+};
 use runyard_state::{Applied, Command, Entry, Refusal, Reply, STATE_VERSION, Stamp, State};
 use runyard_types::{DurationMs, NodeName, TimestampMs, WorkerKey, encode};
 

@@ -27,7 +27,11 @@ pub(crate) enum ToAgent {
     /// This server knows nothing of that session.
     Reconnect,
     Desired(DesiredSet),
-    Sealed { worker: WorkerKey, to: u64, complete: bool },
+    Sealed {
+        worker: WorkerKey,
+        to: u64,
+        complete: bool,
+    },
 }
 
 /// An address, and what is sent there.

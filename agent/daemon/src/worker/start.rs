@@ -103,7 +103,7 @@ fn limits(shared: &Shared, spec: &runyard_proto::agent::WorkerSpec) -> Limits {
     let cgroups = &shared.isolation.cgroups;
     let asked = spec.resources.as_ref().map_or(0, |resources| resources.memory_bytes);
     let memory_bytes = Some(asked).filter(|bytes| *bytes > 0 && cgroups.limits("memory"));
-    let pids = None;
+    let pids = cgroups.limits("pids").then_some(PIDS_MAX);
     // Cores are a share, not a limit: what others leave idle may be used.
     Limits { memory_bytes, pids, cpu_milli: None }
 }

@@ -33,7 +33,7 @@ pub(super) async fn pass(core: Core) -> Result<Pass, Status> {
         let StageKind::Gate(gate) = &stage.kind else { continue };
         let command = match prepare(&core, &view.state, run, gate, task) {
             Ok(Step::Wait) => continue,
-            Ok(Step::Reference(command)) => command,
+            Ok(Step::Reference(command)) => *command,
             Ok(Step::Judge(job)) => match judge(&core, &job).await {
                 Ok(answer) => decide(&core, &view.state, run, gate, key, answer).await?,
                 Err(reason) => fail(key, Cause::Error, reason),
@@ -60,7 +60,7 @@ fn gate_stage<'a>(state: &'a State, task: &Task) -> Option<(&'a Run, &'a Stage)>
 enum Step {
     Wait,
     /// The champion must be judged by this run's evaluation first.
-    Reference(Command),
+    Reference(Box<Command>),
     Judge(Box<Job>),
 }
 
@@ -93,7 +93,7 @@ fn prepare(core: &Core, state: &State, run: &Run, gate: &Gate, task: &Task) -> R
                 let label = label_of(state, run, against);
                 match reference(core, state, run, evaluation, input.as_str(), root)? {
                     Reference::Wait => return Ok(Step::Wait),
-                    Reference::Add(command) => return Ok(Step::Reference(command)),
+                    Reference::Add(command) => return Ok(Step::Reference(Box::new(command))),
                     Reference::Broken(reason) => SideOrNot::Broken(reason),
                     Reference::Rows(key, files) => SideOrNot::Side(SideJob {
                         label,

@@ -11,6 +11,7 @@ use runyard_consensus::{
 
 use crate::Failure;
 use crate::args::Args;
+use crate::cluster::folder;
 use crate::figures::{Values, heading, line};
 
 const ENTRY: [u8; 200] = [7; 200];
@@ -20,7 +21,7 @@ const FILE_BYTES: usize = 8 << 20;
 
 pub(crate) fn measure(args: &Args) -> Result<(), Failure> {
     heading("commits of a group of one, 200 bytes, entries a second");
-    let dir = tempfile::Builder::new().prefix("runyard-bench-").tempdir()?;
+    let dir = folder(args)?;
     for window in [1, 16, 256] {
         let (mut limit, mut ours, mut ratio) =
             (Values::default(), Values::default(), Values::default());

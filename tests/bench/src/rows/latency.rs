@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::Failure;
 use crate::args::Args;
-use crate::client::{payload, pipeline};
+use crate::client::{LOOK, payload, pipeline};
 use crate::cluster::Cluster;
 use crate::figures::{Goal, Values, goal, heading, line};
 use crate::payload::now_ns;
@@ -31,7 +31,7 @@ pub(crate) async fn measure(args: &Args) -> Result<(), Failure> {
         let before = now_ns();
         let run = client.submit(text).await?;
         let answered = now_ns();
-        client.quiet().await?;
+        client.quiet(LOOK).await?;
         let ended = now_ns();
         client.succeeded(&run).await?;
         let started = read_mark(&mark)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::Failure;
 use crate::args::Args;
-use crate::client::{payload, pipeline};
+use crate::client::{LOOK, payload, pipeline};
 use crate::cluster::Cluster;
 use crate::figures::{Values, heading, line};
 use crate::payload::now_ns;
@@ -18,7 +18,7 @@ const STEPS: [(&str, &str); 7] = [
     ("desired set obeyed", "effect=Persist("),
     ("prepare", "effect=Prepare("),
     ("start", "effect=Start("),
-    ("running", "phase: Running"),
+    ("shim launched", "phase: Running"),
     ("ended", "effect=Publish {"),
     ("released", "phase: Released"),
     ("removed", "effect=Remove("),
@@ -42,7 +42,7 @@ pub(crate) async fn measure(args: &Args) -> Result<(), Failure> {
         let before = now_ns();
         let run = client.submit(text).await?;
         let acknowledged = now_ns();
-        client.quiet().await?;
+        client.quiet(LOOK).await?;
         let ended = now_ns();
         client.succeeded(&run).await?;
         // What the agent does after the run is over belongs to it as well.
@@ -54,9 +54,9 @@ pub(crate) async fn measure(args: &Args) -> Result<(), Failure> {
         answered.push(ms(acknowledged));
         over.push(ms(ended));
         started.push(ms(std::fs::read_to_string(&mark)?.parse()?));
-        let log = cluster.log("node-0")?;
+        let log = plain(&cluster.log("node-0")?[told..]);
         for (step, (_, begins)) in STEPS.iter().enumerate() {
-            let at = log[told..].lines().find(|line| line.contains(begins)).and_then(time_of);
+            let at = log.lines().find(|line| line.contains(begins)).and_then(time_of);
             if let Some(at) = at {
                 steps.entry(step).or_default().push(ms(at));
             }
@@ -69,17 +69,24 @@ pub(crate) async fn measure(args: &Args) -> Result<(), Failure> {
             None => line(&format!("agent: {name}"), "not in its log"),
         }
     }
-    line("the process's own main", &started.percentiles("ms"));
+    line("the stage's process begins", &started.percentiles("ms"));
     line("run seen to be over", &over.percentiles("ms"));
     Ok(())
 }
 
+/// The text without the colours of a terminal (`ESC [ … m`).
+fn plain(text: &str) -> String {
+    let mut parts = text.split("\u{1b}[");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        out.push_str(part.split_once('m').map_or(part, |(_, rest)| rest));
+    }
+    out
+}
+
 /// The time that a line of the log begins with (`2026-11-23T21:15:18.123456Z`), in nanoseconds of 1970.
 fn time_of(text: &str) -> Option<u128> {
-    let plain = text.trim_start_matches(|c: char| !c.is_ascii_digit());
-    // A terminal's colours may stand before it.
-    let plain = plain.find("20").map_or(plain, |at| &plain[at..]);
-    let (date, rest) = plain.split_once('T')?;
+    let (date, rest) = text.split_once('T')?;
     let (time, _) = rest.split_once('Z')?;
     let mut date = date.split('-').map(|part| part.parse::<i64>().ok());
     let (year, month, day) = (date.next()??, date.next()??, date.next()??);
@@ -108,7 +115,7 @@ mod tests {
     #[test]
     fn the_time_of_a_line_is_read() {
         let line = "\u{1b}[2m2026-11-23T21:15:18.123456Z\u{1b}[0m DEBUG effect=Start(x)";
-        let at = time_of(line).expect("a time");
+        let at = time_of(&plain(line)).expect("a time");
         assert_eq!(at / 1_000_000_000, 1_795_468_518);
         assert_eq!(at / 1_000 % 1_000_000, 123_456);
         assert_eq!(time_of("no time here"), None);

@@ -8,7 +8,7 @@ use runyard_transport::{Trust, certificate_from_pem};
 use crate::Failure;
 use crate::args::Args;
 use crate::client::Client;
-use crate::cluster::{init, program, serve};
+use crate::cluster::{folder, init, program, serve};
 use crate::figures::{Goal, Values, goal, heading, line, skipped};
 use crate::peers::HyperQueue;
 
@@ -18,7 +18,7 @@ const GIVE_UP: Duration = Duration::from_secs(10);
 pub(crate) async fn measure(args: &Args) -> Result<(), Failure> {
     heading("started to serving, seconds");
     let runyard = program(args)?;
-    let dir = tempfile::Builder::new().prefix("runyard-bench-").tempdir()?;
+    let dir = folder(args)?;
     init(&runyard, dir.path())?;
     let token = std::fs::read_to_string(dir.path().join("server/admin.token"))?;
     let token: UserToken = token.trim().parse().map_err(|_| "the admin's token cannot be read")?;

@@ -1,0 +1,33 @@
+//! Honest waiting: for a value, with the last status in the failure.
+
+use std::time::{Duration, Instant};
+
+/// How often a condition is looked at.
+const LOOK: Duration = Duration::from_millis(30);
+
+/// Waits until `look` gives a value; its error says how it stands.
+///
+/// # Panics
+/// When the patience is over; what was waited for and the last status are in the message.
+#[track_caller]
+pub fn wait_for<T>(
+    what: &str,
+    patience: Duration,
+    mut look: impl FnMut() -> Result<T, String>,
+) -> T {
+    let give_up = Instant::now() + patience;
+    loop {
+        match look() {
+            Ok(value) => return value,
+            Err(last) if Instant::now() >= give_up => {
+                panic!("waited {patience:?} for {what}; last: {last}")
+            }
+            Err(_) => std::thread::sleep(LOOK),
+        }
+    }
+}
+
+/// Says, loudly, that a test did not test.
+pub fn skipped(test: &str, lacks: &str) {
+    eprintln!("skipped: {test}: {lacks}");
+}
