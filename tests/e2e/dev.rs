@@ -80,6 +80,11 @@ fn dev_adopts_restarts_and_leaves_nothing() {
     // The command line finds it without being told.
     let submitted = bare(&folder).args(["run", "-d"]).output().expect("the binary starts");
     assert!(submitted.status.success(), "{}", String::from_utf8_lossy(&submitted.stderr));
+    wait_for("the stage to run", Duration::from_secs(20), || {
+        let running = left(&folder);
+        let found = running.iter().any(|text| text.contains("sleep 1000"));
+        if found { Ok(()) } else { Err(format!("{running:?}")) }
+    });
 
     first.child.kill().expect("it lives");
     first.child.wait().expect("it ends");

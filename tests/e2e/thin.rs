@@ -58,12 +58,22 @@ fn wait_running(cluster: &Cluster, run: &str) {
     });
 }
 
+/// Fetches the last stage's output, and looks into it.
 fn assert_artifact(cluster: &Cluster, run: &str) {
     let place = cluster.folder("fetched");
-    let target = format!("{run}/use");
-    cluster.cli(&place, &["artifacts", "get", &target, "-o", "used"]);
-    let listed = cluster.cli(&place, &["artifacts", "ls", run, "-o", "json"]).exits(0);
-    assert!(listed.stdout.contains("used"), "{listed}");
+    cluster.cli(&place, &["artifacts", "get", &format!("{run}/use"), "used"]).exits(0);
+    let mut open = vec![place.clone()];
+    while let Some(folder) = open.pop() {
+        for entry in fs_err::read_dir(&folder).expect("a folder").flatten() {
+            if entry.path().is_dir() {
+                open.push(entry.path());
+            } else if entry.file_name() == "loud" {
+                assert_eq!(fs_err::read_to_string(entry.path()).expect("text"), "MADE\n");
+                return;
+            }
+        }
+    }
+    panic!("`loud` is not among what was fetched into {}", place.display());
 }
 
 #[test]

@@ -217,6 +217,9 @@ async fn f25_a_worker_whose_shim_was_killed_is_an_error_and_nothing_is_left_of_i
     group.wait("the stage to run", |_| pid.exists().then_some(())).await;
     let workers = group.state_dir("a").join("workers");
     let dirs = runyard_runtime::WorkerDir::scan(&workers).expect("listed");
+    // What the shim has not read from its pipe dies with it; what it has read must not.
+    let written = || dirs[0].output().poll_new(1 << 20).expect("readable");
+    group.wait("its output in the spool", |_| (!written().is_empty()).then_some(())).await;
     let shim = dirs[0].shim_pid().expect("readable").expect("it began");
     let shim = nix::unistd::Pid::from_raw(i32::try_from(shim).expect("a pid"));
     nix::sys::signal::kill(shim, nix::sys::signal::Signal::SIGKILL).expect("killed");

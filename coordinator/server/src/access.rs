@@ -24,17 +24,21 @@ pub(crate) fn user<T>(core: &Core, request: &Request<T>) -> Result<Principal, St
 
 /// The user whose token the metadata carries.
 pub(crate) fn user_of(state: &State, metadata: &MetadataMap) -> Result<Principal, Status> {
-    let value = metadata
-        .get("authorization")
-        .and_then(|value| value.to_str().ok())
-        .ok_or_else(|| Status::unauthenticated("no token was sent; run `runyard login`, or set RUNYARD_TOKEN"))?;
+    let value =
+        metadata.get("authorization").and_then(|value| value.to_str().ok()).ok_or_else(|| {
+            Status::unauthenticated("no token was sent; run `runyard login`, or set RUNYARD_TOKEN")
+        })?;
     user_by_header(state, value)
 }
 
 /// The user whose token an `Authorization` header carries.
 pub(crate) fn user_by_header(state: &State, value: &str) -> Result<Principal, Status> {
     // One text for all: whether a token exists is nobody's business.
-    let refused = || Status::unauthenticated("the token is unknown, expired or revoked; get a new one from an admin");
+    let refused = || {
+        Status::unauthenticated(
+            "the token is unknown, expired or revoked; get a new one from an admin",
+        )
+    };
     let token = UserToken::from_authorization(value).ok_or_else(refused)?;
     let known = state.tokens.get(token.id.as_str()).ok_or_else(refused)?;
     let expired = known.expires_at.is_some_and(|at| at.0 <= crate::clock::wall_ms());
@@ -53,19 +57,21 @@ pub(crate) fn blobs(
     project: &ProjectName,
 ) -> Result<(), Status> {
     let view = core.truth.view();
-    if let Some(ConnectInfo { identity: Identity::Agent { node, fingerprint }, .. }) = extensions.get::<ConnectInfo>() {
+    if let Some(ConnectInfo { identity: Identity::Agent { node, fingerprint }, .. }) =
+        extensions.get::<ConnectInfo>()
+    {
         let known = view.state.nodes.get(node).filter(|known| known.fingerprint == *fingerprint);
-        let Some(known) = known else { return Err(Status::permission_denied("this node is not part of the group")) };
-        // A finished worker's log and outputs may still be on their way.
+        let Some(known) = known else {
+            return Err(Status::permission_denied("this node is not part of the group"));
+        };
         let works = known.workers.iter().any(|key| key.attempt.task.project == *project)
-            || view.state.unsettled.iter().any(|key| {
-                key.task.project == *project
-                    && view.state.attempt(key).is_some_and(|(_, attempt)| attempt.workers.iter().any(|w| w.node == *node))
-            });
+            || core.live.is_granted(node, project);
         if works {
             return Ok(());
         }
-        return Err(Status::permission_denied(format!("node {node} has no work in project {project}")));
+        return Err(Status::permission_denied(format!(
+            "node {node} has no work in project {project}"
+        )));
     }
     user_of(&view.state, metadata).map(drop)
 }

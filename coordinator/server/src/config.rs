@@ -141,10 +141,18 @@ pub fn init(dir: &Path) -> Result<Initialised, InitError> {
         ca_pem: ca_pem.clone(),
         first_token: (token.id.as_str().to_owned(), token.hash()),
     };
-    let text = serde_json::to_string_pretty(&identity)
-        .map_err(|error| InitError::Damaged { path: identity_path(dir), what: error.to_string() })?;
+    let text = serde_json::to_string_pretty(&identity).map_err(|error| InitError::Damaged {
+        path: identity_path(dir),
+        what: error.to_string(),
+    })?;
     write(&identity_path(dir), &text)?;
-    Ok(Initialised { group: identity.group, token: token.expose(), ca_pem, pin: ca.pin().to_string(), admin_file })
+    Ok(Initialised {
+        group: identity.group,
+        token: token.expose(),
+        ca_pem,
+        pin: ca.pin().to_string(),
+        admin_file,
+    })
 }
 
 fn set_private(dir: &Path) -> Result<(), InitError> {
@@ -160,18 +168,23 @@ pub(crate) fn load(dir: &Path) -> Result<(Identity, Ca), InitError> {
         return Err(InitError::Missing { dir: dir.to_owned() });
     }
     let read = |path: &Path| {
-        runyard_transport::read_secret(path).map_err(|source| InitError::Secret { path: path.to_owned(), source })
+        runyard_transport::read_secret(path)
+            .map_err(|source| InitError::Secret { path: path.to_owned(), source })
     };
     let damaged = |path: &Path, what: String| InitError::Damaged { path: path.to_owned(), what };
     let identity: Identity =
         serde_json::from_str(&read(&path)?).map_err(|error| damaged(&path, error.to_string()))?;
     if identity.format > FORMAT {
-        return Err(damaged(&path, format!("format {} is newer than this program", identity.format)));
+        return Err(damaged(
+            &path,
+            format!("format {} is newer than this program", identity.format),
+        ));
     }
     let key_file = key_path(dir);
-    let key = hex::decode(read(&key_file)?.trim()).map_err(|error| damaged(&key_file, error.to_string()))?;
-    let certificate =
-        certificate_from_pem(&identity.ca_pem).map_err(|error| damaged(&path, error.to_string()))?;
+    let key = hex::decode(read(&key_file)?.trim())
+        .map_err(|error| damaged(&key_file, error.to_string()))?;
+    let certificate = certificate_from_pem(&identity.ca_pem)
+        .map_err(|error| damaged(&path, error.to_string()))?;
     let ca = Ca::from_der(certificate.as_ref(), &key)?;
     Ok((identity, ca))
 }

@@ -25,12 +25,15 @@ impl Components {
 
     /// What differs from `before`, in words.
     pub(crate) fn changed_since(&self, before: &Self) -> Vec<String> {
-        let names: std::collections::BTreeSet<&String> = self.0.keys().chain(before.0.keys()).collect();
+        let names: std::collections::BTreeSet<&String> =
+            self.0.keys().chain(before.0.keys()).collect();
         names
             .into_iter()
             .filter(|name| self.0.get(*name) != before.0.get(*name))
             .map(|name| match (before.0.get(name), self.0.get(name)) {
-                (Some(old), Some(new)) if name.starts_with("parameter ") => format!("{name} ({old} → {new})"),
+                (Some(old), Some(new)) if name.starts_with("parameter ") => {
+                    format!("{name} ({old} → {new})")
+                }
                 (Some(_), Some(_)) => name.clone(),
                 (None, _) => format!("{name} (new)"),
                 (_, None) => format!("{name} (gone)"),
@@ -109,11 +112,17 @@ pub(crate) fn components(
         all.insert(format!("file {path}"), digest.clone());
     }
     if let Some(python) = stagespec::python_environment(stage) {
-        let text = format!("{} {} {} {}", python.requirements_path, python.version, python.index, python.venv);
+        let text = format!(
+            "{} {} {} {}",
+            python.requirements_path, python.version, python.index, python.venv
+        );
         all.insert("the Python environment".to_owned(), text);
     }
     for (name, output) in &stage.outputs {
-        all.insert(format!("output {name}"), format!("{} {} {:?}", output.path, output.kind, output.from));
+        all.insert(
+            format!("output {name}"),
+            format!("{} {} {:?}", output.path, output.kind, output.from),
+        );
     }
     if let Some(results) = &stage.results {
         all.insert("the results' files".to_owned(), format!("{:?}", results.files));
@@ -132,7 +141,12 @@ mod tests {
             Components(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
         };
         let before = form(&[("parameter lr", "0.1"), ("file train.py", "a"), ("input data", "x")]);
-        let after = form(&[("parameter lr", "0.2"), ("file train.py", "b"), ("input data", "x"), ("file new.py", "n")]);
+        let after = form(&[
+            ("parameter lr", "0.2"),
+            ("file train.py", "b"),
+            ("input data", "x"),
+            ("file new.py", "n"),
+        ]);
         assert_ne!(before.key(), after.key());
         assert_eq!(
             after.changed_since(&before),

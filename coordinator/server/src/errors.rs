@@ -20,7 +20,9 @@ pub(crate) fn status(denied: Denied) -> Status {
                 Status::unavailable(text)
             }
         }
-        Denied::Read(error) => Status::unavailable(format!("cannot read the latest state now: {error}")),
+        Denied::Read(error) => {
+            Status::unavailable(format!("cannot read the latest state now: {error}"))
+        }
         Denied::Stopping => Status::unavailable("the coordinator is stopping; try again"),
     }
 }

@@ -1,6 +1,6 @@
 //! What the leader knows beyond the truth: it is told again by the agents after a failover.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::Instant;
 
@@ -35,6 +35,8 @@ struct Inner {
     workers: BTreeMap<WorkerKey, WorkerReport>,
     revisions: BTreeMap<(RevisionKey, NodeName), RevisionReport>,
     next_session: u64,
+    /// Projects whose work a node has had since this process leads: what is left of it may still be on its way.
+    grants: BTreeSet<(NodeName, ProjectName)>,
 }
 
 /// Silence and reset of a node, as the liveness monitor sees them.
@@ -131,11 +133,28 @@ impl Live {
     }
 
     pub(crate) fn devices(&self, node: &NodeName) -> Vec<Device> {
-        self.with(|inner| inner.contacts.get(node).map(|contact| contact.devices.clone()).unwrap_or_default())
+        self.with(|inner| {
+            inner.contacts.get(node).map(|contact| contact.devices.clone()).unwrap_or_default()
+        })
     }
 
     pub(crate) fn set_worker(&self, key: WorkerKey, report: WorkerReport) {
-        self.with(|inner| drop(inner.workers.insert(key, report)));
+        self.with(|inner| {
+            // Reports go forward only: one that was overtaken must not erase a result.
+            let overtaken = inner.workers.get(&key).is_some_and(|known| known.phase > report.phase);
+            if !overtaken {
+                inner.workers.insert(key, report);
+            }
+        });
+    }
+
+    /// Notes that a node has, or had, work of a project.
+    pub(crate) fn grant(&self, node: &NodeName, project: &ProjectName) {
+        self.with(|inner| drop(inner.grants.insert((node.clone(), project.clone()))));
+    }
+
+    pub(crate) fn is_granted(&self, node: &NodeName, project: &ProjectName) -> bool {
+        self.with(|inner| inner.grants.contains(&(node.clone(), project.clone())))
     }
 
     pub(crate) fn worker(&self, key: &WorkerKey) -> Option<WorkerReport> {
@@ -154,7 +173,12 @@ impl Live {
     /// What each gateway says of a revision.
     pub(crate) fn revision(&self, key: &RevisionKey) -> Vec<RevisionReport> {
         self.with(|inner| {
-            inner.revisions.iter().filter(|((own, _), _)| own == key).map(|(_, report)| report.clone()).collect()
+            inner
+                .revisions
+                .iter()
+                .filter(|((own, _), _)| own == key)
+                .map(|(_, report)| report.clone())
+                .collect()
         })
     }
 

@@ -82,15 +82,19 @@ pub async fn start(config: ServerConfig, stop: CancellationToken) -> Result<Star
     let published = Published::new();
     let machine = Machine::new(Arc::clone(&published));
     let raft_dir = config::raft_dir(&config.dir);
-    let group_number =
-        ulid::Ulid::from_string(&identity.group).map_or(0, |group| group.0);
+    let group_number = ulid::Ulid::from_string(&identity.group).map_or(0, |group| group.0);
     let consensus = {
         let settings = Config::new(raft_dir.clone(), GroupId(group_number), PeerId(identity.peer));
         let dir = raft_dir.clone();
         tokio::task::spawn_blocking(move || {
-            let handle = runyard_consensus::start(settings, Arc::new(OsDisk), machine)
-                .map_err(|source| ServerError::Consensus { dir: dir.clone(), source: Box::new(source) })?;
-            if handle.wait_ready(REPLAY_MAX) { Ok(handle) } else { Err(ServerError::Replay { dir }) }
+            let handle = runyard_consensus::start(settings, Arc::new(OsDisk), machine).map_err(
+                |source| ServerError::Consensus { dir: dir.clone(), source: Box::new(source) },
+            )?;
+            if handle.wait_ready(REPLAY_MAX) {
+                Ok(handle)
+            } else {
+                Err(ServerError::Replay { dir })
+            }
         })
         .await
         .map_err(|_| ServerError::Lost("starting consensus"))??
@@ -138,7 +142,10 @@ pub async fn start(config: ServerConfig, stop: CancellationToken) -> Result<Star
 
     let tracker = TaskTracker::new();
     reconcile::start(&core, &tracker, &stop);
-    drop(task::spawn("read-model", tracker.track_future(crate::readmodel::follow(core.clone(), stop.clone()))));
+    drop(task::spawn(
+        "read-model",
+        tracker.track_future(crate::readmodel::follow(core.clone(), stop.clone())),
+    ));
     let routes = routes(&core);
     let stopping = stop.clone();
     let serving = task::spawn("serve", async move {
@@ -202,16 +209,33 @@ async fn put_first_token(core: &Core, identity: &config::Identity) {
 fn routes(core: &Core) -> tonic::service::Routes {
     let authorise = {
         let core = core.clone();
-        Arc::new(move |metadata: &_, extensions: &_, project: &_, _access| access::blobs(&core, metadata, extensions, project))
+        Arc::new(move |metadata: &_, extensions: &_, project: &_, _access| {
+            access::blobs(&core, metadata, extensions, project)
+        })
     };
     let blobs = BlobService::new(Arc::clone(&core.store), authorise);
     let mut routes = tonic::service::Routes::from(http::router(core.clone()));
     routes = routes
-        .add_service(RunsServer::new(RunsService::new(core.clone())).max_decoding_message_size(MESSAGE_BYTES_MAX))
-        .add_service(FleetServer::new(FleetService::new(core.clone())).max_decoding_message_size(MESSAGE_BYTES_MAX))
-        .add_service(ModelsServer::new(ModelsService::new(core.clone())).max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(
+            RunsServer::new(RunsService::new(core.clone()))
+                .max_decoding_message_size(MESSAGE_BYTES_MAX),
+        )
+        .add_service(
+            FleetServer::new(FleetService::new(core.clone()))
+                .max_decoding_message_size(MESSAGE_BYTES_MAX),
+        )
+        .add_service(
+            ModelsServer::new(ModelsService::new(core.clone()))
+                .max_decoding_message_size(MESSAGE_BYTES_MAX),
+        )
         .add_service(BlobsServer::new(blobs).max_decoding_message_size(MESSAGE_BYTES_MAX))
-        .add_service(EnrolServer::new(EnrolService::new(core.clone())).max_decoding_message_size(MESSAGE_BYTES_MAX))
-        .add_service(AgentServer::new(AgentService::new(core.clone())).max_decoding_message_size(MESSAGE_BYTES_MAX));
+        .add_service(
+            EnrolServer::new(EnrolService::new(core.clone()))
+                .max_decoding_message_size(MESSAGE_BYTES_MAX),
+        )
+        .add_service(
+            AgentServer::new(AgentService::new(core.clone()))
+                .max_decoding_message_size(MESSAGE_BYTES_MAX),
+        );
     routes
 }

@@ -46,7 +46,8 @@ pub(crate) async fn remember(core: &Core, attempt: &AttemptKey) {
     };
     let project = attempt.task.project.clone();
     let store = core.store.clone();
-    let stored = tokio::task::spawn_blocking(move || store.ac_put(&project, &key, &encode(&cached))).await;
+    let stored =
+        tokio::task::spawn_blocking(move || store.ac_put(&project, &key, &encode(&cached))).await;
     // A result that is not cached costs time, not truth.
     if let Ok(Err(error)) = stored {
         tracing::warn!(%attempt, %error, "the result could not be cached");
@@ -54,8 +55,13 @@ pub(crate) async fn remember(core: &Core, attempt: &AttemptKey) {
 }
 
 fn may_cache(state: &State, task: &Task) -> bool {
-    let Some(run) = task.key.run().and_then(|run| state.run(&task.key.project, run)) else { return false };
-    task.stage.as_ref().and_then(|stage| run.pipeline.stage(stage.as_str())).is_some_and(|stage| stage.cache)
+    let Some(run) = task.key.run().and_then(|run| state.run(&task.key.project, run)) else {
+        return false;
+    };
+    task.stage
+        .as_ref()
+        .and_then(|stage| run.pipeline.stage(stage.as_str()))
+        .is_some_and(|stage| stage.cache)
 }
 
 /// Under which the components of the latest run of a task are kept, to say what changed since.

@@ -59,10 +59,15 @@ pub(crate) fn python_environment(stage: &Stage) -> Option<PythonEnvironment> {
         ..PythonEnvironment::default()
     };
     match &python.source {
-        PythonSource::Requirements(path) | PythonSource::Lock(path) => environment.requirements_path.clone_from(path),
-        PythonSource::Project(path) if path.ends_with(".toml") => environment.requirements_path.clone_from(path),
+        PythonSource::Requirements(path) | PythonSource::Lock(path) => {
+            environment.requirements_path.clone_from(path)
+        }
+        PythonSource::Project(path) if path.ends_with(".toml") => {
+            environment.requirements_path.clone_from(path)
+        }
         PythonSource::Project(path) => {
-            environment.requirements_path = format!("{}/pyproject.toml", path.trim_end_matches('/'));
+            environment.requirements_path =
+                format!("{}/pyproject.toml", path.trim_end_matches('/'));
         }
         PythonSource::Venv(path) => environment.venv.clone_from(path),
     }

@@ -62,7 +62,7 @@ impl Coordinator {
 
     async fn channel(&self) -> Channel {
         let ca = runyard_transport::certificate_from_pem(&self.ca).expect("pem");
-        connect_user(&[self.address.clone()], Trust::Ca(ca)).await.expect("connects")
+        connect_user(std::slice::from_ref(&self.address), Trust::Ca(ca)).await.expect("connects")
     }
 
     async fn runs(&self) -> RunsClient<Authed> {

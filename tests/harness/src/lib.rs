@@ -7,8 +7,7 @@
 //! and whatever becomes of a test, no process of it stays behind.
 
 #[path = "../../../cli/src/commands/dev/cluster/mod.rs"]
-#[expect(dead_code, reason = "`dev` and `demo` use more of the supervisor than tests do")]
-#[allow(unreachable_pub, reason = "a module of another crate")]
+#[expect(dead_code, unused_imports, reason = "`dev` and `demo` use more of it than tests do")]
 mod cluster;
 
 mod builder;

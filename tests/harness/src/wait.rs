@@ -1,5 +1,6 @@
 //! Honest waiting: for a value, with the last status in the failure.
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 /// How often a condition is looked at.
@@ -27,7 +28,7 @@ pub fn wait_for<T>(
     }
 }
 
-/// Says, loudly, that a test did not test.
+/// Says, loudly, that a test did not test: past the capture of a test's output.
 pub fn skipped(test: &str, lacks: &str) {
-    eprintln!("skipped: {test}: {lacks}");
+    let _ = writeln!(std::io::stderr(), "skipped: {test}: {lacks}");
 }

@@ -169,6 +169,7 @@ impl Agent {
 
     fn carry_out(&mut self, effect: Effect, random: &mut Random, wishes: &mut Wishes) {
         let Some(memory) = &mut self.memory else { return };
+        let fails = random.chance(20);
         let mut soon = |from, to, input| {
             wishes.later.push((random.between(from, to), Local::Input(input)));
         };
@@ -182,7 +183,7 @@ impl Agent {
                 let outcome = Outcome::Ended { cause: Cause::Error, reason: "given up".into() };
                 soon(10, 2_000, Input::NotStarted { key, outcome });
             }
-            Effect::Start(key) if random.chance(20) => {
+            Effect::Start(key) if fails => {
                 let outcome = Outcome::Ended { cause: Cause::Error, reason: "no memory".into() };
                 let input = Input::NotStarted { key, outcome };
                 wishes.later.push((5, Local::Input(input)));

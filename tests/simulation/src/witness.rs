@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use runyard_state::entity::{TaskState, WorkerPhase};
+use runyard_state::entity::{Liveness, Task, TaskState, WorkerPhase};
 use runyard_state::{Applied, EventKind, State, check_invariants};
 use runyard_types::{NodeName, Outcome, RunName, Uid, WorkerKey};
 
@@ -69,6 +69,9 @@ pub(crate) fn check_touched(state: &State, hosts: &Hosts, applied: &Applied) -> 
         {
             return Err(format!("{task} is {:?} with {live} live attempts", known.state));
         }
+        if matches!(event.kind, EventKind::AttemptPlaced { .. }) {
+            check_let_go(state, known)?;
+        }
         for attempt in &known.attempts {
             for (rank, worker) in attempt.workers.iter().enumerate() {
                 let key = WorkerKey {
@@ -90,6 +93,21 @@ pub(crate) fn check_touched(state: &State, hosts: &Hosts, applied: &Applied) -> 
                 }
                 check_worker(hosts, &key, worker, attempt.outcome.as_ref())?;
             }
+        }
+    }
+    Ok(())
+}
+
+/// Before an attempt is placed, each earlier one is released, or fenced on a lost node.
+fn check_let_go(state: &State, task: &Task) -> Result<(), String> {
+    let Some((_, earlier)) = task.attempts.split_last() else { return Ok(()) };
+    for worker in earlier.iter().flat_map(|attempt| &attempt.workers) {
+        let lost = state.nodes[&worker.node].liveness == Liveness::Lost;
+        if worker.phase != WorkerPhase::Released && !lost && worker.wedged.is_none() {
+            return Err(format!(
+                "{} is placed anew, and still {:?} on {}",
+                task.key, worker.phase, worker.node
+            ));
         }
     }
     Ok(())

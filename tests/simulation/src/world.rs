@@ -102,6 +102,8 @@ struct World {
     client: Client,
     started: BTreeMap<WorkerKey, u64>,
     faults: bool,
+    /// The last start of the server failed.
+    start_failed: bool,
     summary: Summary,
 }
 
@@ -141,6 +143,7 @@ impl World {
             client: Client::default(),
             started: BTreeMap::new(),
             faults: true,
+            start_failed: false,
             summary: Summary::default(),
         }
     }
@@ -392,8 +395,9 @@ impl World {
         }
         let server = match Server::start(&self.disk, self.now) {
             Ok(server) => server,
-            // A fault planned for the life before struck in the start of this one.
-            Err(error) if self.faults => {
+            // A fault planned for the life before struck in the start of this one; the crash takes it away.
+            Err(error) if self.faults || !self.start_failed => {
+                self.start_failed = true;
                 if self.options.trace {
                     trace(self.now, &format!("the server did not start: {error}"));
                 }
@@ -403,6 +407,7 @@ impl World {
             }
             Err(error) => return Err(format!("the server does not start: {error}")),
         };
+        self.start_failed = false;
         let (index, state) = &self.known;
         if server.index() < *index {
             return Err(format!(

@@ -34,8 +34,11 @@ pub(super) async fn first(scene: &Scene<'_>) -> Result<Seen> {
     )?;
     let run = scene.submit(&[]).await?;
     let mut telling = Telling::new(&scene.client, &scene.voice, &run);
-    telling.to_the_end().await?;
-    let gate = scene.show_gate(&run).await?;
+    let mut gate = None;
+    while telling.next().await?.is_some() {
+        show_gate(scene, &telling, &mut gate).await?;
+    }
+    let gate = decided(gate)?;
     succeeded(telling.run())?;
     insist(gate.decision == "promoted", || format!("the gate said {}", gate.decision))?;
     let (champion, serving) = (scene.champion().await?, scene.serving().await?);
@@ -67,7 +70,7 @@ pub(super) async fn better(scene: &Scene<'_>) -> Result<Seen> {
     ))?;
     let run = scene.submit(&["model=search"]).await?;
     let mut telling = Telling::new(&scene.client, &scene.voice, &run);
-    let mut crash = None;
+    let (mut crash, mut gate) = (None, None);
     let mut traffic: Option<Traffic> = None;
     while let Some(told) = telling.next().await? {
         if let Told::Line { stage, line } = &told
@@ -81,8 +84,9 @@ pub(super) async fn better(scene: &Scene<'_>) -> Result<Seen> {
             scene.voice.event("running", &format!("{RATE} requests a second from now on"))?;
             traffic = Some(scene.asker.stream());
         }
+        show_gate(scene, &telling, &mut gate).await?;
     }
-    let gate = scene.show_gate(&run).await?;
+    let gate = decided(gate)?;
     succeeded(telling.run())?;
     insist(gate.decision == "promoted", || format!("the gate said {}", gate.decision))?;
     let traffic = traffic.ok_or_else(|| not_so("the new model was not rolled out"))?;
@@ -123,8 +127,11 @@ pub(super) async fn worse(scene: &Scene<'_>) -> Result<Seen> {
     let before = scene.deployment().await?.revisions.len();
     let run = scene.submit(&["model=starved"]).await?;
     let mut telling = Telling::new(&scene.client, &scene.voice, &run);
-    telling.to_the_end().await?;
-    let gate = scene.show_gate(&run).await?;
+    let mut gate = None;
+    while telling.next().await?.is_some() {
+        show_gate(scene, &telling, &mut gate).await?;
+    }
+    let gate = decided(gate)?;
     insist(telling.run().state == "failed", || format!("the run is {}", telling.run().state))?;
     insist(gate.verdict == "fail" && gate.decision == "rejected", || {
         format!("the verdict is {}, the decision {}", gate.verdict, gate.decision)
@@ -147,14 +154,16 @@ pub(super) async fn broken(scene: &Scene<'_>) -> Result<Seen> {
     )?;
     let run = scene.submit(&["model=svc", "fault=true"]).await?;
     let mut telling = Telling::new(&scene.client, &scene.voice, &run);
+    let mut gate = None;
     let mut traffic: Option<Traffic> = None;
     while telling.next().await?.is_some() {
         if traffic.is_none() && begun(&telling, "serve") {
             scene.voice.event("running", &format!("{RATE} requests a second from now on"))?;
             traffic = Some(scene.asker.stream());
         }
+        show_gate(scene, &telling, &mut gate).await?;
     }
-    let gate = scene.show_gate(&run).await?;
+    let gate = decided(gate)?;
     insist(gate.decision == "promoted", || format!("the gate said {}", gate.decision))?;
     let traffic = traffic.ok_or_else(|| not_so("the model was not rolled out"))?;
     let revision = rolled_back(scene).await?;
@@ -208,6 +217,22 @@ async fn rolled_back(scene: &Scene<'_>) -> Result<v1::Revision> {
             _ => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }
+}
+
+/// Shows the gate's words once it has decided.
+async fn show_gate(
+    scene: &Scene<'_>,
+    telling: &Telling,
+    shown: &mut Option<v1::GateView>,
+) -> Result<()> {
+    if shown.is_none() && telling.is_decided("gate") {
+        *shown = Some(scene.show_gate(&telling.run().name).await?);
+    }
+    Ok(())
+}
+
+fn decided(gate: Option<v1::GateView>) -> Result<v1::GateView> {
+    gate.ok_or_else(|| not_so("the gate was not reached; the reasons stand above"))
 }
 
 fn begun(telling: &Telling, stage: &str) -> bool {

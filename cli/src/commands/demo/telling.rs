@@ -89,6 +89,12 @@ impl Telling {
         &self.run
     }
 
+    /// Whether a stage has come to a result; a skipped one has none.
+    pub(super) fn is_decided(&self, stage: &str) -> bool {
+        self.stage(stage)
+            .is_some_and(|stage| matches!(stage.state.as_str(), "succeeded" | "failed" | "error"))
+    }
+
     /// What was read of the logs.
     pub(super) fn logs(&self) -> &BTreeMap<String, Log> {
         &self.logs
@@ -125,12 +131,6 @@ impl Telling {
                 }
             }
         }
-    }
-
-    /// Tells everything up to the end of the run.
-    pub(super) async fn to_the_end(&mut self) -> Result<()> {
-        while self.next().await?.is_some() {}
-        Ok(())
     }
 
     /// Follows anew when the stream broke off because the coordinator went away.

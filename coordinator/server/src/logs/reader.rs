@@ -5,7 +5,7 @@ use std::time::Duration;
 use runyard_blobs::segment::{Manifest, Record, Segment};
 use runyard_proto::agent::{TailRequest, ToAgent, to_agent};
 use runyard_proto::v1::LogRecord;
-use runyard_state::entity::Sealed;
+use runyard_state::entity::{Liveness, Sealed};
 use runyard_types::WorkerKey;
 use tokio::sync::mpsc;
 use tonic::Status;
@@ -44,12 +44,18 @@ pub(crate) async fn follow(core: &Core, plan: &LogPlan, sink: &Sink) -> Result<b
         };
         let sealed = worker.log.clone();
         let (node, ended) = (worker.node.clone(), attempt.outcome.is_some());
+        let lost = view.state.nodes.get(&node).is_none_or(|node| node.liveness == Liveness::Lost);
         drop(view);
         if !read_sealed(core, plan, &sealed, &mut at, sink).await? {
             return Ok(false);
         }
         if sealed.complete {
-            let end = LogRecord { worker: plan.worker.to_string(), offset: at, end: true, ..Default::default() };
+            let end = LogRecord {
+                worker: plan.worker.to_string(),
+                offset: at,
+                end: true,
+                ..Default::default()
+            };
             return Ok(sink.send(Ok(end)).await.is_ok());
         }
         match core.live.session(&node) {
@@ -62,7 +68,8 @@ pub(crate) async fn follow(core: &Core, plan: &LogPlan, sink: &Sink) -> Result<b
                     return Ok(true);
                 }
             }
-            None if !plan.follow => return Ok(true),
+            // What a lost node did not seal may never come.
+            None if !plan.follow || ended && lost => return Ok(true),
             None => {}
         }
         tokio::select! {
@@ -74,11 +81,18 @@ pub(crate) async fn follow(core: &Core, plan: &LogPlan, sink: &Sink) -> Result<b
     }
 }
 
-async fn read_sealed(core: &Core, plan: &LogPlan, sealed: &Sealed, at: &mut u64, sink: &Sink) -> Result<bool, Status> {
+async fn read_sealed(
+    core: &Core,
+    plan: &LogPlan,
+    sealed: &Sealed,
+    at: &mut u64,
+    sink: &Sink,
+) -> Result<bool, Status> {
     let Some(digest) = sealed.manifest.filter(|_| *at < sealed.to) else { return Ok(true) };
     let project = plan.worker.attempt.task.project.clone();
     let bytes = core.store.get_blob(&project, &digest).map_err(crate::errors::store)?;
-    let manifest = Manifest::decode(&bytes).map_err(|error| Status::data_loss(error.to_string()))?;
+    let manifest =
+        Manifest::decode(&bytes).map_err(|error| Status::data_loss(error.to_string()))?;
     for reference in manifest.from_offset(*at) {
         let store = core.store.clone();
         let (project, digest) = (project.clone(), reference.digest);

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use runyard_blobs::RelPath;
 use runyard_pipeline::{ModelAt, StageKind};
-use runyard_state::entity::{Deployment, Revision, RevisionSpec, RevisionState, Run, Task, TaskState};
+use runyard_state::entity::{
+    Deployment, Revision, RevisionSpec, RevisionState, Run, Task, TaskState,
+};
 use runyard_state::{
     AdvanceRevision, Command, Deploy, FailTask, ReportRevision, RevisionFate, RevisionStep, State,
 };
@@ -49,12 +51,18 @@ pub(super) async fn pass(core: Core) -> Result<Pass, Status> {
 
 /// The new revision that a deploy stage asks for.
 fn begin(core: &Core, state: &State, key: &TaskKey) -> Option<Command> {
-    let task = state.tasks.get(key).filter(|task| task.revision.is_none() && task.state == TaskState::Active)?;
+    let task = state
+        .tasks
+        .get(key)
+        .filter(|task| task.revision.is_none() && task.state == TaskState::Active)?;
     let run = state.run(&key.project, key.run()?)?;
     let stage = run.pipeline.stage(task.stage.as_ref()?.as_str())?;
     let StageKind::Deploy(deploy) = &stage.kind else { return None };
     // One rollout at a time; the pass comes again when the other is over.
-    if state.deployment(&key.project, &deploy.name).is_some_and(|deployment| deployment.rolling().is_some()) {
+    if state
+        .deployment(&key.project, &deploy.name)
+        .is_some_and(|deployment| deployment.rolling().is_some())
+    {
         return None;
     }
     match spec(core, state, run, stage, deploy, task) {
@@ -64,11 +72,9 @@ fn begin(core: &Core, state: &State, key: &TaskKey) -> Option<Command> {
             spec,
             task: Some(key.clone()),
         }))),
-        Err(reason) => Some(Command::FailTask(FailTask {
-            task: key.clone(),
-            cause: Cause::Failure,
-            reason,
-        })),
+        Err(reason) => {
+            Some(Command::FailTask(FailTask { task: key.clone(), cause: Cause::Failure, reason }))
+        }
     }
 }
 
@@ -80,25 +86,31 @@ fn spec(
     deploy: &runyard_pipeline::Deploy,
     task: &Task,
 ) -> Result<RevisionSpec, String> {
-    let model = state
-        .model(&run.project, &deploy.model.name)
-        .ok_or_else(|| format!("there is no model `{}`; a gate's `promote` registers one", deploy.model.name))?;
+    let model = state.model(&run.project, &deploy.model.name).ok_or_else(|| {
+        format!("there is no model `{}`; a gate's `promote` registers one", deploy.model.name)
+    })?;
     let (number, alias) = match &deploy.model.at {
         ModelAt::Version(number) => (*number, None),
         ModelAt::Alias(alias) => {
-            let found = model.aliases.get(alias).ok_or_else(|| format!("there is no alias `{}`", deploy.model))?;
+            let found = model
+                .aliases
+                .get(alias)
+                .ok_or_else(|| format!("there is no alias `{}`", deploy.model))?;
             (found.version, Some(alias.clone()))
         }
     };
-    let version =
-        model.version(number).ok_or_else(|| format!("there is no version {number} of `{}`", deploy.model.name))?;
+    let version = model
+        .version(number)
+        .ok_or_else(|| format!("there is no version {number} of `{}`", deploy.model.name))?;
     let mut variables = TaskEnv { state, run, stage, task }.variables()?;
     for (name, value) in stagespec::visible_params(run, stage) {
         variables.insert(runyard_pipeline::param_variable(&name), value);
     }
     let warm_up = match (&deploy.ready.warm_up, run.code_root) {
         (Some(path), Some(root)) => read_text(core, run, root, path)?,
-        (Some(path), None) => return Err(format!("warm-up: there is no code snapshot that could hold {path}")),
+        (Some(path), None) => {
+            return Err(format!("warm-up: there is no code snapshot that could hold {path}"));
+        }
         (None, _) => String::new(),
     };
     Ok(RevisionSpec {
@@ -122,7 +134,12 @@ fn spec(
     })
 }
 
-fn read_text(core: &Core, run: &Run, root: runyard_types::Digest, path: &str) -> Result<String, String> {
+fn read_text(
+    core: &Core,
+    run: &Run,
+    root: runyard_types::Digest,
+    path: &str,
+) -> Result<String, String> {
     let source = core.store.source(&run.project);
     let at = RelPath::parse(path).map_err(|error| format!("warm-up: {error}"))?;
     let tree = core.store.tree(&run.project, root).map_err(|error| format!("warm-up: {error}"))?;
@@ -177,7 +194,10 @@ fn judge(
                 return (report(RevisionFate::Failed { reason: failed.reason.clone() }), None);
             }
             if elapsed > revision.spec.ready_within.0.saturating_add(PREPARE_MS_MAX) {
-                let reason = format!("its replicas were not placed and prepared within {} s", elapsed / 1_000);
+                let reason = format!(
+                    "its replicas were not placed and prepared within {} s",
+                    elapsed / 1_000
+                );
                 return (report(RevisionFate::Failed { reason }), None);
             }
             let ready = reports.iter().any(|report| report.ready);

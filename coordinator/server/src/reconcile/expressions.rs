@@ -82,4 +82,3 @@ impl Env for TaskEnv<'_> {
         }
     }
 }
-

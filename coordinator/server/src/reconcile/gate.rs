@@ -28,13 +28,35 @@ const RESULTS: &str = "results";
 pub(super) async fn pass(core: Core) -> Result<Pass, Status> {
     let view = core.truth.view();
     for key in view.state.active.iter() {
-        let Some(task) = view.state.tasks.get(key).filter(|task| task.gate.is_none()) else { continue };
+        let Some(task) = view.state.tasks.get(key).filter(|task| task.gate.is_none()) else {
+            continue;
+        };
         let Some((run, stage)) = gate_stage(&view.state, task) else { continue };
         let StageKind::Gate(gate) = &stage.kind else { continue };
-        let command = match prepare(&core, &view.state, run, gate, task) {
+        // Rows are read and decoded: not on a thread that serves others.
+        let prepared = {
+            let (core, view, run, gate, task) = (
+                core.clone(),
+                std::sync::Arc::clone(&view),
+                run.clone(),
+                gate.clone(),
+                Task::clone(task),
+            );
+            tokio::task::spawn_blocking(move || prepare(&core, &view.state, &run, &gate, &task))
+                .await
+                .map_err(|_| Status::internal("preparing a gate was cut off"))?
+        };
+        let command = match prepared {
             Ok(Step::Wait) => continue,
             Ok(Step::Reference(command)) => *command,
             Ok(Step::Judge(job)) => match judge(&core, &job).await {
+                // The alias moved while it was judged: against the new one, in the next pass.
+                Ok(_)
+                    if against_root(&core.truth.view().state, run, gate)
+                        != against_root(&view.state, run, gate) =>
+                {
+                    continue;
+                }
                 Ok(answer) => decide(&core, &view.state, run, gate, key, answer).await?,
                 Err(reason) => fail(key, Cause::Error, reason),
             },
@@ -57,6 +79,11 @@ fn gate_stage<'a>(state: &'a State, task: &Task) -> Option<(&'a Run, &'a Stage)>
     matches!(stage.kind, StageKind::Gate(_)).then_some((run, stage))
 }
 
+/// The model that the gate compares with, as things stand.
+fn against_root(state: &State, run: &Run, gate: &Gate) -> Option<Digest> {
+    model_root(state, &run.project, &gate.against.as_ref()?.model).ok()
+}
+
 enum Step {
     Wait,
     /// The champion must be judged by this run's evaluation first.
@@ -64,9 +91,17 @@ enum Step {
     Judge(Box<Job>),
 }
 
-fn prepare(core: &Core, state: &State, run: &Run, gate: &Gate, task: &Task) -> Result<Step, String> {
-    let evaluation =
-        run.pipeline.stage(gate.results.as_str()).ok_or_else(|| format!("there is no stage {}", gate.results))?;
+fn prepare(
+    core: &Core,
+    state: &State,
+    run: &Run,
+    gate: &Gate,
+    task: &Task,
+) -> Result<Step, String> {
+    let evaluation = run
+        .pipeline
+        .stage(gate.results.as_str())
+        .ok_or_else(|| format!("there is no stage {}", gate.results))?;
     let candidates: Vec<&Task> =
         state.stage_tasks(&run.project, &run.name, &gate.results).map(|task| &**task).collect();
     let options = evaluation.results.clone().unwrap_or_default();
@@ -75,7 +110,14 @@ fn prepare(core: &Core, state: &State, run: &Run, gate: &Gate, task: &Task) -> R
     let candidate = SideJob {
         label: format!("{}", run.name),
         model: swapped.and_then(|input| input_root(first, input.as_str())).unwrap_or_default(),
-        evaluation_key: evaluation_key(core, state, run, evaluation, first, swapped.map(runyard_types::Name::as_str))?,
+        evaluation_key: evaluation_key(
+            core,
+            state,
+            run,
+            evaluation,
+            first,
+            swapped.map(runyard_types::Name::as_str),
+        )?,
         files: rows(core, &candidates)?,
     };
     let champion = match &gate.against {
@@ -148,7 +190,10 @@ fn label_of(state: &State, run: &Run, against: &runyard_pipeline::Against) -> St
         ModelAt::Alias(alias) => state
             .model(&run.project, &against.model.name)
             .and_then(|model| model.aliases.get(alias))
-            .map_or_else(|| against.model.to_string(), |found| format!("{}@{}", against.model.name, found.version)),
+            .map_or_else(
+                || against.model.to_string(),
+                |found| format!("{}@{}", against.model.name, found.version),
+            ),
     }
 }
 
@@ -212,8 +257,21 @@ fn reference(
             evaluation.name
         )));
     }
-    let name = StageName::new(&format!("{}.champion", evaluation.name)).map_err(|error| error.to_string())?;
-    let Some(task) = state.stage_tasks(&run.project, &run.name, &name).next() else {
+    // By what it judges, not by its name: the alias may have moved since another was asked for.
+    let added = || run.stages.keys().filter(|stage| run.pipeline.stage(stage.as_str()).is_none());
+    let found =
+        added().flat_map(|stage| state.stage_tasks(&run.project, &run.name, stage)).find(|task| {
+            task.stage.as_ref() == Some(&evaluation.name)
+                && task
+                    .variant
+                    .as_ref()
+                    .is_some_and(|(swapped, model)| swapped == input && *model == root)
+        });
+    let Some(task) = found else {
+        let number = added().count() + 1;
+        let suffix = if number == 1 { "champion".to_owned() } else { format!("champion-{number}") };
+        let name = StageName::new(&format!("{}.{suffix}", evaluation.name))
+            .map_err(|error| error.to_string())?;
         return Ok(Reference::Add(Command::AddReferenceTask(AddReferenceTask {
             project: run.project.clone(),
             run: run.name.clone(),
@@ -229,9 +287,14 @@ fn reference(
             let key = evaluation_key(core, state, run, evaluation, task, Some(input))?;
             Ok(Reference::Rows(key, rows(core, &[task])?))
         }
-        TaskState::Failed | TaskState::Error | TaskState::Cancelled | TaskState::Skipped => Ok(Reference::Broken(
-            format!("the champion could not be evaluated ({}): {}; see `runyard logs {}`", task.state.as_str(), task.reason, task.key),
-        )),
+        TaskState::Failed | TaskState::Error | TaskState::Cancelled | TaskState::Skipped => {
+            Ok(Reference::Broken(format!(
+                "the champion could not be evaluated ({}): {}; see `runyard logs {}`",
+                task.state.as_str(),
+                task.reason,
+                task.key
+            )))
+        }
     }
 }
 
@@ -244,7 +307,8 @@ fn rows(core: &Core, tasks: &[&Task]) -> Result<Vec<(String, Vec<u8>)>, String> 
             format!("{} has left no results; write rows to $RUNYARD_RESULTS/ or name the files in `results:`", task.key)
         })?;
         let source = core.store.source(&task.key.project);
-        let tree = core.store.tree(&task.key.project, output.root).map_err(|error| error.to_string())?;
+        let tree =
+            core.store.tree(&task.key.project, output.root).map_err(|error| error.to_string())?;
         for file in &tree.files {
             let bytes = runyard_blobs::tree::read_file(&source, file, left)
                 .map_err(|error| format!("results of {}: {}: {error}", task.key, file.path))?;
@@ -280,7 +344,10 @@ fn rule(gate: &Gate) -> Rule {
             runyard_pipeline::Correction::None => "none",
         }
         .to_owned(),
-        absolute_if_none: gate.against.as_ref().is_none_or(|against| against.if_none == IfNone::Absolute),
+        absolute_if_none: gate
+            .against
+            .as_ref()
+            .is_none_or(|against| against.if_none == IfNone::Absolute),
         stored: gate.against.as_ref().is_some_and(|against| against.stored_allow),
     }
 }
@@ -315,13 +382,17 @@ async fn judge(core: &Core, job: &Job) -> Result<Answer, String> {
         .await
         .map_err(|_| format!("the gate's statistics took over {} s", CHILD_TIMEOUT.as_secs()))?
         .map_err(|error| format!("the gate's process broke off: {error}"));
-    let ended = child.wait_with_output().await.map_err(|error| format!("the gate's process is lost: {error}"))?;
+    let ended = child
+        .wait_with_output()
+        .await
+        .map_err(|error| format!("the gate's process is lost: {error}"))?;
     let output = output?;
     if !ended.status.success() {
         let stderr = String::from_utf8_lossy(&ended.stderr);
         return Err(format!("the gate's process ended with {}: {}", ended.status, stderr.trim()));
     }
-    decode::<Result<Answer, String>>("a gate's answer", &output).map_err(|error| error.to_string())?
+    decode::<Result<Answer, String>>("a gate's answer", &output)
+        .map_err(|error| error.to_string())?
 }
 
 async fn decide(
@@ -359,17 +430,20 @@ async fn decide(
 }
 
 /// What a pass of the gate moves.
-pub(crate) fn promotion(state: &State, run: &Run, gate: &Gate) -> Result<Option<Promotion>, String> {
+pub(crate) fn promotion(
+    state: &State,
+    run: &Run,
+    gate: &Gate,
+) -> Result<Option<Promotion>, String> {
     let Some(promote) = &gate.promote else { return Ok(None) };
     let from = state
         .stage_tasks(&run.project, &run.name, &promote.stage)
         .next()
         .ok_or_else(|| format!("promote: stage {} has no task", promote.stage))?;
-    let output = from
-        .result
-        .outputs
-        .get(promote.output.as_str())
-        .ok_or_else(|| format!("promote: {} has left no output `{}`", from.key, promote.output))?;
+    let output =
+        from.result.outputs.get(promote.output.as_str()).ok_or_else(|| {
+            format!("promote: {} has left no output `{}`", from.key, promote.output)
+        })?;
     Ok(Some(Promotion {
         model: promote.model.clone(),
         alias: promote.alias.clone(),

@@ -83,7 +83,9 @@ pub fn gate_child_main() -> i32 {
     if std::io::stdin().take(INPUT_BYTES_MAX).read_to_end(&mut input).is_err() {
         return 74;
     }
-    let answer = decode::<Job>("a gate's job", &input).map_err(|error| error.to_string()).and_then(|job| judge(&job));
+    let answer = decode::<Job>("a gate's job", &input)
+        .map_err(|error| error.to_string())
+        .and_then(|job| judge(&job));
     match std::io::stdout().write_all(&encode(&answer)) {
         Ok(()) => 0,
         Err(_) => 74,
@@ -101,7 +103,8 @@ fn judge(job: &Job) -> Result<Answer, String> {
         },
         missing: job.missing_at_most.map_or(Missing::Refuse, Missing::DropUpTo),
     };
-    let candidate = side(&job.candidate, &options).map_err(|error| format!("results of {}: {error}", job.candidate.label))?;
+    let candidate = side(&job.candidate, &options)
+        .map_err(|error| format!("results of {}: {error}", job.candidate.label))?;
     let champion = match &job.champion {
         None => Against::Nothing,
         Some(Err(reason)) => Against::Broken(reason.clone()),
@@ -127,7 +130,8 @@ fn judge(job: &Job) -> Result<Answer, String> {
 }
 
 fn side(job: &SideJob, options: &ResultsOptions) -> Result<Side, String> {
-    let files: Vec<(&str, &[u8])> = job.files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+    let files: Vec<(&str, &[u8])> =
+        job.files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
     let results = parse(&files, options).map_err(|error| error.to_string())?;
     Ok(Side {
         label: job.label.clone(),
@@ -145,7 +149,10 @@ fn spec(rule: &Rule) -> Result<GateSpec, String> {
             Ok(CheckSpec {
                 name: check.name.clone(),
                 metric: check.metric.clone(),
-                stat: check.stat.parse().map_err(|error| format!("check {}: {error}", check.name))?,
+                stat: check
+                    .stat
+                    .parse()
+                    .map_err(|error| format!("check {}: {error}", check.name))?,
                 goal: if check.lower_is_better { Goal::Min } else { Goal::Max },
                 min: check.min,
                 max: check.max,

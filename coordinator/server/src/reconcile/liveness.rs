@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use runyard_proto::agent::Phase;
 use runyard_state::entity::{Liveness, Node, WorkerPhase};
-use runyard_state::{Command, LoseAttempt, SetLiveness, State};
-use runyard_types::{DurationMs, Parent, WorkerKey};
+use runyard_state::{Command, LoseAttempt, SetLiveness, State, StopAttempt};
+use runyard_types::{Cause, DurationMs, Parent, WorkerKey};
 use tonic::Status;
 
 use super::Pass;
@@ -22,6 +22,8 @@ const LOST_MS: u64 = 120_000;
 /// Attempts at least this old are waited for longer.
 const OLD_ATTEMPT_MS: u64 = 3_600_000;
 const OLD_LOST_AFTER_MS: u64 = 1_800_000;
+/// How long the workers of a gang may take to be prepared.
+const GANG_MS_MAX: u64 = 1_800_000;
 
 pub(super) async fn pass(core: Core) -> Result<Pass, Status> {
     let view = core.truth.view();
@@ -33,6 +35,7 @@ pub(super) async fn pass(core: Core) -> Result<Pass, Status> {
             commands.extend(lose(&view.state, now, node));
         }
     }
+    commands.extend(late_gangs(&view.state));
     if !commands.is_empty() {
         core.truth.propose_all(commands).await.map_err(status)?;
     }
@@ -44,6 +47,19 @@ pub(super) async fn pass(core: Core) -> Result<Pass, Status> {
     Ok(if view.state.nodes.is_empty() { Pass::Asleep } else { Pass::In(Duration::from_secs(1)) })
 }
 
+/// Gangs whose workers were not all prepared in time: those that are hold their devices for nothing.
+fn late_gangs(state: &State) -> impl Iterator<Item = Command> + '_ {
+    state.unsettled.iter().filter_map(|key| {
+        let (_, attempt) = state.attempt(key)?;
+        let waits = attempt.outcome.is_none() && !attempt.go && attempt.stop.is_none();
+        let late = crate::clock::wall_ms().saturating_sub(attempt.placed_at.0) > GANG_MS_MAX;
+        (waits && late).then(|| {
+            let reason = format!("its gang was not prepared within {} min", GANG_MS_MAX / 60_000);
+            Command::StopAttempt(StopAttempt { attempt: key.clone(), cause: Cause::Error, reason })
+        })
+    })
+}
+
 /// Takes in once more what was reported and did not come into the state, as when a proposal was refused
 /// for want of room: agents report a change once.
 async fn ingest_again(core: &Core, state: &State) -> Result<(), Status> {
@@ -53,8 +69,10 @@ async fn ingest_again(core: &Core, state: &State) -> Result<(), Status> {
             let worker_key = WorkerKey { attempt: key.clone(), rank: rank as u32 };
             let Some(report) = core.live.worker(&worker_key) else { continue };
             let ended = report.phase >= Phase::Finished as i32 && attempt.outcome.is_none();
-            let gone = report.phase == Phase::Released as i32 && worker.phase != WorkerPhase::Released;
-            if ended || gone {
+            let gone =
+                report.phase == Phase::Released as i32 && worker.phase != WorkerPhase::Released;
+            let step = worker.wedged.is_none() && session::step(&report, worker.phase).is_some();
+            if ended || gone || step {
                 session::ingest_workers(core, &worker.node, vec![report]).await?;
             }
         }
@@ -72,8 +90,13 @@ fn judge(core: &Core, now: DurationMs, node: &Node) -> Option<Command> {
         Liveness::Ready => {
             // A node that a new leader has not heard yet gets a full period from the leader's start.
             let silent = match core.live.silence(&node.name) {
-                Some(heard) => heard.silent_ms >= UNREACHABLE_MS || heard.reset_ms.is_some_and(|ms| ms >= RESET_MS),
-                None => crate::clock::wall_ms().saturating_sub(core.group.started_ms) >= UNREACHABLE_MS,
+                Some(heard) => {
+                    heard.silent_ms >= UNREACHABLE_MS
+                        || heard.reset_ms.is_some_and(|ms| ms >= RESET_MS)
+                }
+                None => {
+                    crate::clock::wall_ms().saturating_sub(core.group.started_ms) >= UNREACHABLE_MS
+                }
             };
             silent.then(|| set(Liveness::Unreachable)).flatten()
         }

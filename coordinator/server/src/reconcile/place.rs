@@ -41,7 +41,9 @@ pub(super) async fn pass(core: Core) -> Result<Pass, Status> {
                     .collect(),
             })
             .collect();
-        let entries = placements.chunks(BATCH).map(|batch| core.truth.propose(Command::Place(batch.to_vec())));
+        let entries = placements
+            .chunks(BATCH)
+            .map(|batch| core.truth.propose(Command::Place(batch.to_vec())));
         for entry in entries {
             entry.await.map_err(status)?;
         }
@@ -58,8 +60,12 @@ pub(crate) fn cluster(state: &State) -> Cluster {
             let availability = match (node.liveness, node.eligibility) {
                 (Liveness::Lost | Liveness::Joined, _) => Availability::Lost,
                 (Liveness::Unreachable, _) => Availability::Unreachable,
-                (Liveness::Ready, Eligibility::Cordoned) => Availability::Cordoned(node.reason.clone()),
-                (Liveness::Ready, Eligibility::Draining) => Availability::Draining(node.reason.clone()),
+                (Liveness::Ready, Eligibility::Cordoned) => {
+                    Availability::Cordoned(node.reason.clone())
+                }
+                (Liveness::Ready, Eligibility::Draining) => {
+                    Availability::Draining(node.reason.clone())
+                }
                 (Liveness::Ready, Eligibility::Open) => Availability::Open,
             };
             let devices = node
@@ -100,7 +106,7 @@ pub(crate) fn demands(state: &State, now: DurationMs) -> (Vec<Demand>, Option<Du
             next = Some(next.map_or(wait, |other| other.min(wait)));
             continue;
         }
-        if !released(state, task) {
+        if !state.is_let_go(task) {
             continue;
         }
         ready.push(task);
@@ -109,9 +115,8 @@ pub(crate) fn demands(state: &State, now: DurationMs) -> (Vec<Demand>, Option<Du
     let mut demands = Vec::new();
     for task in ready {
         if let Some(limit) = max_parallel(state, task) {
-            let used = parallel
-                .entry(task.key.parent.clone())
-                .or_insert_with(|| active_of(state, task));
+            let used =
+                parallel.entry(task.key.parent.clone()).or_insert_with(|| active_of(state, task));
             if *used >= limit {
                 continue;
             }
@@ -125,18 +130,6 @@ pub(crate) fn demands(state: &State, now: DurationMs) -> (Vec<Demand>, Option<Du
     (demands, next.map(Duration::from_millis))
 }
 
-/// Whether the attempt before has let go of what it held, as far as that can be known.
-fn released(state: &State, task: &Task) -> bool {
-    use runyard_state::entity::WorkerPhase;
-    task.attempts.last().is_none_or(|attempt| {
-        attempt.workers.iter().all(|worker| {
-            worker.phase == WorkerPhase::Released
-                || worker.wedged.is_some()
-                || state.nodes.get(&worker.node).is_none_or(|node| node.liveness == Liveness::Lost)
-        })
-    })
-}
-
 fn max_parallel(state: &State, task: &Task) -> Option<u32> {
     let run = state.run(&task.key.project, task.key.run()?)?;
     run.pipeline.stage(task.stage.as_ref()?.as_str())?.matrix.as_ref()?.max_parallel
@@ -144,7 +137,10 @@ fn max_parallel(state: &State, task: &Task) -> Option<u32> {
 
 fn active_of(state: &State, task: &Task) -> u32 {
     let Parent::Stage { run, stage } = &task.key.parent else { return 0 };
-    state.stage_tasks(&task.key.project, run, stage).filter(|task| task.state == TaskState::Active).count() as u32
+    state
+        .stage_tasks(&task.key.project, run, stage)
+        .filter(|task| task.state == TaskState::Active)
+        .count() as u32
 }
 
 fn demand(task: &Task) -> Demand {
@@ -154,7 +150,9 @@ fn demand(task: &Task) -> Demand {
         && matches!(last.outcome, Some(Outcome::Ended { cause: Cause::Error, .. }))
     {
         for worker in &last.workers {
-            avoid.extend(worker.devices.iter().map(|device| (worker.node.clone(), Some(device.clone()))));
+            avoid.extend(
+                worker.devices.iter().map(|device| (worker.node.clone(), Some(device.clone()))),
+            );
         }
     }
     Demand {

@@ -7,7 +7,7 @@ use runyard_pipeline::expr::Expr;
 use runyard_pipeline::{ModelAt, ModelRef, Source, Stage};
 use runyard_state::entity::{ResolvedInput, ResolvedSource, Run, StageProgress, Task, TaskState};
 use runyard_state::{Command, Resolution, ResolveTasks, State};
-use runyard_types::{Cause, Digest, ProjectName, TaskKey};
+use runyard_types::{Cause, Digest, ProjectName, TaskKey, encode};
 use tonic::Status;
 
 use super::Pass;
@@ -19,6 +19,8 @@ use crate::{stagecache, stagespec};
 
 /// Tasks resolved by one entry.
 const BATCH: usize = 256;
+/// What one task's resolution, and a batch of them, may take: half of what an entry may.
+const ITEM_BYTES_MAX: usize = 512 << 10;
 
 pub(super) async fn pass(core: Core) -> Result<Pass, Status> {
     let view = core.truth.view();
@@ -30,16 +32,38 @@ pub(super) async fn pass(core: Core) -> Result<Pass, Status> {
     let items = tokio::task::spawn_blocking(move || resolve_all(&worker, &state))
         .await
         .map_err(|_| Status::internal("resolving was cut off"))?;
-    let mut answers = Vec::new();
-    let mut items = items.into_iter().peekable();
-    while items.peek().is_some() {
-        let items = items.by_ref().take(BATCH).collect();
-        answers.push(core.truth.propose(Command::ResolveTasks(ResolveTasks { items })));
-    }
-    for answer in answers {
-        answer.await.map_err(status)?;
+    for items in batches(items) {
+        core.truth.propose(Command::ResolveTasks(ResolveTasks { items })).await.map_err(status)?;
     }
     Ok(Pass::Asleep)
+}
+
+/// Cuts the resolutions into entries that the log takes; one that is too large by itself fails its task.
+fn batches(items: Vec<(TaskKey, Resolution)>) -> Vec<Vec<(TaskKey, Resolution)>> {
+    let mut batches = vec![Vec::new()];
+    let mut bytes = 0;
+    for (key, resolution) in items {
+        let size = encode(&resolution).len();
+        let resolution = if size > ITEM_BYTES_MAX {
+            let reason = format!(
+                "its inputs and variables take {size} bytes, over the limit of {ITEM_BYTES_MAX}"
+            );
+            Resolution::Fail { cause: Cause::Failure, reason }
+        } else {
+            resolution
+        };
+        bytes += size.min(ITEM_BYTES_MAX);
+        match batches.last_mut() {
+            Some(batch) if batch.len() < BATCH && bytes <= ITEM_BYTES_MAX => {
+                batch.push((key, resolution))
+            }
+            _ => {
+                bytes = size.min(ITEM_BYTES_MAX);
+                batches.push(vec![(key, resolution)]);
+            }
+        }
+    }
+    batches
 }
 
 fn resolve_all(core: &Core, state: &State) -> Vec<(TaskKey, Resolution)> {
@@ -47,11 +71,17 @@ fn resolve_all(core: &Core, state: &State) -> Vec<(TaskKey, Resolution)> {
     for (project, name, stage_name) in state.resolvable.iter() {
         let Some(run) = state.run(project, name) else { continue };
         let mut code = None;
-        for task in state.stage_tasks(project, name, stage_name).filter(|task| task.state == TaskState::Waiting) {
-            let Some(stage) = task.stage.as_ref().and_then(|stage| run.pipeline.stage(stage.as_str())) else { continue };
-            let resolution = resolve(core, state, run, stage, task, &mut code).unwrap_or_else(|(cause, reason)| {
-                Resolution::Fail { cause, reason }
-            });
+        for task in state
+            .stage_tasks(project, name, stage_name)
+            .filter(|task| task.state == TaskState::Waiting)
+        {
+            let Some(stage) =
+                task.stage.as_ref().and_then(|stage| run.pipeline.stage(stage.as_str()))
+            else {
+                continue;
+            };
+            let resolution = resolve(core, state, run, stage, task, &mut code)
+                .unwrap_or_else(|(cause, reason)| Resolution::Fail { cause, reason });
             items.push((task.key.clone(), resolution));
             if items.len() >= 16 * BATCH {
                 return items;
@@ -89,8 +119,11 @@ fn resolve(
     let variables = env.variables().map_err(|reason| (Cause::Error, reason))?;
     if code.is_none() {
         *code = Some(match run.code_root {
-            Some(root) => contentkey::code_files(&core.store, &run.project, root, stage)
-                .map_err(|error| (Cause::Error, format!("the code snapshot cannot be read: {error}")))?,
+            Some(root) => {
+                contentkey::code_files(&core.store, &run.project, root, stage).map_err(|error| {
+                    (Cause::Error, format!("the code snapshot cannot be read: {error}"))
+                })?
+            }
             None => BTreeMap::new(),
         });
     }
@@ -114,7 +147,14 @@ fn resolve(
     Ok(Resolution::Queue { content_key: (!mounted).then_some(key), inputs, env: variables, reason })
 }
 
-fn miss_reason(core: &Core, run: &Run, stage: &Stage, task: &Task, now: &Components, mounted: bool) -> String {
+fn miss_reason(
+    core: &Core,
+    run: &Run,
+    stage: &Stage,
+    task: &Task,
+    now: &Components,
+    mounted: bool,
+) -> String {
     if run.no_cache {
         return "the run asked for no cache".to_owned();
     }
@@ -148,11 +188,12 @@ fn skipped(run: &Run, stage: &Stage, env: &TaskEnv<'_>) -> Result<Option<String>
             .map(|(need, progress): (_, &StageProgress)| format!("{need} {}", past(progress)))
     };
     let Some(source) = &stage.condition else { return Ok(blocked()) };
-    let expr = Expr::parse(source)
-        .map_err(|error| (Cause::Error, format!("the condition `{source}` cannot be read: {}", error.message)))?;
-    let holds = expr
-        .holds(env)
-        .map_err(|error| (Cause::Error, format!("the condition `{source}` has no value: {}", error.message)))?;
+    let expr = Expr::parse(source).map_err(|error| {
+        (Cause::Error, format!("the condition `{source}` cannot be read: {}", error.message))
+    })?;
+    let holds = expr.holds(env).map_err(|error| {
+        (Cause::Error, format!("the condition `{source}` has no value: {}", error.message))
+    })?;
     if holds {
         return Ok(None);
     }
@@ -172,7 +213,12 @@ fn past(progress: &StageProgress) -> &'static str {
     }
 }
 
-fn inputs(state: &State, run: &Run, stage: &Stage, task: &Task) -> Result<Vec<ResolvedInput>, Failed> {
+fn inputs(
+    state: &State,
+    run: &Run,
+    stage: &Stage,
+    task: &Task,
+) -> Result<Vec<ResolvedInput>, Failed> {
     let mut resolved = Vec::new();
     for (name, input) in &stage.inputs {
         let swapped = task.variant.as_ref().filter(|(swapped, _)| swapped == name.as_str());
@@ -192,11 +238,16 @@ fn inputs(state: &State, run: &Run, stage: &Stage, task: &Task) -> Result<Vec<Re
             }
             Source::File(path) => {
                 let root = run.files.get(path).ok_or_else(|| {
-                    (Cause::Failure, format!("file:{path} was not uploaded with the run; submit it again"))
+                    (
+                        Cause::Failure,
+                        format!("file:{path} was not uploaded with the run; submit it again"),
+                    )
                 })?;
                 ResolvedSource::Tree(*root)
             }
-            Source::Mount { path, digest } => ResolvedSource::Mount { path: path.clone(), digest: *digest },
+            Source::Mount { path, digest } => {
+                ResolvedSource::Mount { path: path.clone(), digest: *digest }
+            }
             Source::Model(model) => ResolvedSource::Tree(model_root(state, &run.project, model)?),
         };
         resolved.push(ResolvedInput {
@@ -238,7 +289,11 @@ fn from_stage(
 }
 
 /// The root of a model at a version or alias.
-pub(super) fn model_root(state: &State, project: &ProjectName, model: &ModelRef) -> Result<Digest, Failed> {
+pub(super) fn model_root(
+    state: &State,
+    project: &ProjectName,
+    model: &ModelRef,
+) -> Result<Digest, Failed> {
     let missing = |what: String| (Cause::Failure, what);
     let entity = state
         .model(project, &model.name)
@@ -246,11 +301,15 @@ pub(super) fn model_root(state: &State, project: &ProjectName, model: &ModelRef)
     let number = match &model.at {
         ModelAt::Version(number) => *number,
         ModelAt::Alias(alias) => {
-            entity.aliases.get(alias).ok_or_else(|| missing(format!("there is no alias `{model}`")))?.version
+            entity
+                .aliases
+                .get(alias)
+                .ok_or_else(|| missing(format!("there is no alias `{model}`")))?
+                .version
         }
     };
-    let version = entity
-        .version(number)
-        .ok_or_else(|| missing(format!("there is no version {number} of model `{}`", model.name)))?;
+    let version = entity.version(number).ok_or_else(|| {
+        missing(format!("there is no version {number} of model `{}`", model.name))
+    })?;
     Ok(version.root)
 }

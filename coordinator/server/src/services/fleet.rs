@@ -1,9 +1,9 @@
 //! Nodes, tokens and the group.
 
 use runyard_proto::v1::{
-    CreateTokenRequest, CreateTokenResponse, GetNodeRequest, ListNodesRequest, ListNodesResponse, ListTokensRequest,
-    ListTokensResponse, Node, RevokeTokenRequest, RevokeTokenResponse, SetEligibilityRequest, StatusRequest,
-    StatusResponse, TokenInfo, fleet_server::Fleet,
+    CreateTokenRequest, CreateTokenResponse, GetNodeRequest, ListNodesRequest, ListNodesResponse,
+    ListTokensRequest, ListTokensResponse, Node, RevokeTokenRequest, RevokeTokenResponse,
+    SetEligibilityRequest, StatusRequest, StatusResponse, TokenInfo, fleet_server::Fleet,
 };
 use runyard_state::entity::{Eligibility, TokenKind};
 use runyard_state::{Command, CreateToken, RevokeToken, SetEligibility};
@@ -36,10 +36,14 @@ fn node_name(text: &str) -> Result<NodeName, Status> {
 
 #[tonic::async_trait]
 impl Fleet for FleetService {
-    async fn list_nodes(&self, request: Request<ListNodesRequest>) -> Result<Response<ListNodesResponse>, Status> {
+    async fn list_nodes(
+        &self,
+        request: Request<ListNodesRequest>,
+    ) -> Result<Response<ListNodesResponse>, Status> {
         access::user(&self.core, &request)?;
         let view = self.core.truth.read().await.map_err(status)?;
-        let items = view.state.nodes.values().map(|node| views::node(&self.core.live, node)).collect();
+        let items =
+            view.state.nodes.values().map(|node| views::node(&self.core.live, node)).collect();
         Ok(Response::new(ListNodesResponse { index: view.index, items }))
     }
 
@@ -47,11 +51,18 @@ impl Fleet for FleetService {
         access::user(&self.core, &request)?;
         let name = node_name(&request.get_ref().name)?;
         let view = self.core.truth.read().await.map_err(status)?;
-        let node = view.state.nodes.get(&name).ok_or_else(|| Status::not_found(format!("there is no node `{name}`")))?;
+        let node = view
+            .state
+            .nodes
+            .get(&name)
+            .ok_or_else(|| Status::not_found(format!("there is no node `{name}`")))?;
         Ok(Response::new(views::node(&self.core.live, node)))
     }
 
-    async fn set_eligibility(&self, request: Request<SetEligibilityRequest>) -> Result<Response<Node>, Status> {
+    async fn set_eligibility(
+        &self,
+        request: Request<SetEligibilityRequest>,
+    ) -> Result<Response<Node>, Status> {
         let principal = access::user(&self.core, &request)?;
         let request = request.into_inner();
         let name = node_name(&request.name)?;
@@ -73,26 +84,48 @@ impl Fleet for FleetService {
         };
         self.core.truth.propose(Command::SetEligibility(command)).await.map_err(status)?;
         let view = self.core.truth.view();
-        let node = view.state.nodes.get(&name).ok_or_else(|| Status::not_found(format!("there is no node `{name}`")))?;
+        let node = view
+            .state
+            .nodes
+            .get(&name)
+            .ok_or_else(|| Status::not_found(format!("there is no node `{name}`")))?;
         Ok(Response::new(views::node(&self.core.live, node)))
     }
 
-    async fn create_token(&self, request: Request<CreateTokenRequest>) -> Result<Response<CreateTokenResponse>, Status> {
+    async fn create_token(
+        &self,
+        request: Request<CreateTokenRequest>,
+    ) -> Result<Response<CreateTokenResponse>, Status> {
         let principal = access::user(&self.core, &request)?;
         let request = request.into_inner();
         let (id, text, hash, kind, ttl) = match request.kind.as_str() {
             "agent" => {
                 let token = JoinToken::generate(self.core.group.ca.pin());
-                let ttl = if request.ttl_ms == 0 { JOIN_TTL_MS_MAX } else { request.ttl_ms.min(JOIN_TTL_MS_MAX) };
-                (token.id.as_str().to_owned(), token.expose(), token.hash(), TokenKind::AgentJoin, Some(ttl))
+                let ttl = if request.ttl_ms == 0 {
+                    JOIN_TTL_MS_MAX
+                } else {
+                    request.ttl_ms.min(JOIN_TTL_MS_MAX)
+                };
+                (
+                    token.id.as_str().to_owned(),
+                    token.expose(),
+                    token.hash(),
+                    TokenKind::AgentJoin,
+                    Some(ttl),
+                )
             }
             "user" => {
-                Name::new(&request.name).map_err(|error| Status::invalid_argument(error.to_string()))?;
+                Name::new(&request.name)
+                    .map_err(|error| Status::invalid_argument(error.to_string()))?;
                 let token = UserToken::generate();
                 let ttl = (request.ttl_ms > 0).then_some(request.ttl_ms);
                 (token.id.as_str().to_owned(), token.expose(), token.hash(), TokenKind::User, ttl)
             }
-            other => return Err(Status::invalid_argument(format!("`{other}` is no kind of token; say agent or user"))),
+            other => {
+                return Err(Status::invalid_argument(format!(
+                    "`{other}` is no kind of token; say agent or user"
+                )));
+            }
         };
         let command = CreateToken {
             id: id.clone(),
@@ -107,7 +140,10 @@ impl Fleet for FleetService {
         Ok(Response::new(CreateTokenResponse { token: text, id, expires_ms }))
     }
 
-    async fn list_tokens(&self, request: Request<ListTokensRequest>) -> Result<Response<ListTokensResponse>, Status> {
+    async fn list_tokens(
+        &self,
+        request: Request<ListTokensRequest>,
+    ) -> Result<Response<ListTokensResponse>, Status> {
         access::user(&self.core, &request)?;
         let view = self.core.truth.read().await.map_err(status)?;
         let items = view
@@ -131,14 +167,20 @@ impl Fleet for FleetService {
         Ok(Response::new(ListTokensResponse { index: view.index, items }))
     }
 
-    async fn revoke_token(&self, request: Request<RevokeTokenRequest>) -> Result<Response<RevokeTokenResponse>, Status> {
+    async fn revoke_token(
+        &self,
+        request: Request<RevokeTokenRequest>,
+    ) -> Result<Response<RevokeTokenResponse>, Status> {
         let principal = access::user(&self.core, &request)?;
         let command = RevokeToken { id: request.into_inner().id, principal: principal.name };
         self.core.truth.propose(Command::RevokeToken(command)).await.map_err(status)?;
         Ok(Response::new(RevokeTokenResponse {}))
     }
 
-    async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+    async fn status(
+        &self,
+        request: Request<StatusRequest>,
+    ) -> Result<Response<StatusResponse>, Status> {
         let principal = access::user(&self.core, &request)?;
         let consensus = self.core.truth.status();
         let view = self.core.truth.view();

@@ -11,16 +11,21 @@ use super::names;
 use crate::core::Core;
 use crate::views;
 
-pub(super) fn lineage(core: &Core, state: &State, request: &LineageRequest) -> Result<LineageResponse, Status> {
+pub(super) fn lineage(
+    core: &Core,
+    state: &State,
+    request: &LineageRequest,
+) -> Result<LineageResponse, Status> {
     let project = names::project(&request.project)?;
     let name = names::model(&request.model)?;
-    let model = state
-        .model(&project, &name)
-        .ok_or_else(|| Status::not_found(format!("there is no model `{name}`; `runyard models ls` lists them")))?;
+    let model = state.model(&project, &name).ok_or_else(|| {
+        Status::not_found(format!("there is no model `{name}`; `runyard models ls` lists them"))
+    })?;
     let number = match request.selector.parse::<u64>() {
         Ok(number) => number,
         Err(_) => {
-            let alias = AliasName::new(&request.selector).map_err(|e| Status::invalid_argument(e.to_string()))?;
+            let alias = AliasName::new(&request.selector)
+                .map_err(|e| Status::invalid_argument(e.to_string()))?;
             let missing = || Status::not_found(format!("model `{name}` has no alias `{alias}`"));
             model.aliases.get(&alias).ok_or_else(missing)?.version
         }
@@ -60,8 +65,12 @@ pub(super) fn lineage(core: &Core, state: &State, request: &LineageRequest) -> R
         .deployments
         .values()
         .filter(|deployment| deployment.project == project)
-        .flat_map(|deployment| deployment.revisions.iter().map(move |revision| (deployment, revision)))
-        .filter(|(_, revision)| revision.spec.model == name && revision.spec.model_version == number)
+        .flat_map(|deployment| {
+            deployment.revisions.iter().map(move |revision| (deployment, revision))
+        })
+        .filter(|(_, revision)| {
+            revision.spec.model == name && revision.spec.model_version == number
+        })
         .map(|(deployment, revision)| (deployment.name.clone(), revision.number))
         .collect();
     answer.events = state
@@ -69,7 +78,9 @@ pub(super) fn lineage(core: &Core, state: &State, request: &LineageRequest) -> R
         .values()
         .filter(|event| event.project.as_ref() == Some(&project))
         .filter(|event| match &event.kind {
-            EventKind::VersionRegistered { model, version, .. } => *model == name && *version == number,
+            EventKind::VersionRegistered { model, version, .. } => {
+                *model == name && *version == number
+            }
             EventKind::AliasMoved { model, from, to, .. } => {
                 *model == name && (*from == Some(number) || *to == Some(number))
             }
@@ -88,7 +99,12 @@ pub(super) fn lineage(core: &Core, state: &State, request: &LineageRequest) -> R
     Ok(answer)
 }
 
-fn fill_run(state: &State, run: &Run, version: &runyard_state::entity::ModelVersion, answer: &mut LineageResponse) {
+fn fill_run(
+    state: &State,
+    run: &Run,
+    version: &runyard_state::entity::ModelVersion,
+    answer: &mut LineageResponse,
+) {
     let git = &run.git;
     answer.run = run.name.to_string();
     answer.principal.clone_from(&run.principal);
@@ -121,10 +137,15 @@ fn fill_run(state: &State, run: &Run, version: &runyard_state::entity::ModelVers
                 root,
             });
         }
-        let Some(stage) = task.stage.as_ref().and_then(|stage| run.pipeline.stage(stage.as_str())) else { continue };
+        let Some(stage) = task.stage.as_ref().and_then(|stage| run.pipeline.stage(stage.as_str()))
+        else {
+            continue;
+        };
         for input in stage.inputs.values() {
             if let runyard_pipeline::Source::Output { stage, .. } = &input.source {
-                stages.extend(state.stage_tasks(&run.project, &run.name, stage).map(|task| task.key.clone()));
+                stages.extend(
+                    state.stage_tasks(&run.project, &run.name, stage).map(|task| task.key.clone()),
+                );
             }
         }
     }

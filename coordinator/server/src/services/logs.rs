@@ -19,13 +19,21 @@ pub(super) fn check(core: &Core, request: &LogsRequest) -> Result<(), Status> {
 }
 
 /// Sends the records of all workers meant, one worker after the other in the order in which they began.
-pub(super) async fn serve(core: Core, request: LogsRequest, send: mpsc::Sender<Result<LogRecord, Status>>) {
+pub(super) async fn serve(
+    core: Core,
+    request: LogsRequest,
+    send: mpsc::Sender<Result<LogRecord, Status>>,
+) {
     if let Err(error) = run(&core, &request, &send).await {
         let _ = send.send(Err(error)).await;
     }
 }
 
-async fn run(core: &Core, request: &LogsRequest, send: &mpsc::Sender<Result<LogRecord, Status>>) -> Result<(), Status> {
+async fn run(
+    core: &Core,
+    request: &LogsRequest,
+    send: &mpsc::Sender<Result<LogRecord, Status>>,
+) -> Result<(), Status> {
     let project = names::project(&request.project)?;
     let mut changes = core.truth.watch();
     let mut done: Vec<WorkerKey> = Vec::new();
@@ -33,13 +41,23 @@ async fn run(core: &Core, request: &LogsRequest, send: &mpsc::Sender<Result<LogR
         changes.mark_unchanged();
         let view = core.truth.view();
         let target = names::target(&view.state, &project, &request.target)?;
-        let next = workers(&view.state, &target, request).into_iter().find(|key| !done.contains(key));
+        let next =
+            workers(&view.state, &target, request).into_iter().find(|key| !done.contains(key));
         let open = target.tasks(&view.state).iter().any(|task| !task.state.is_final());
         drop(view);
         match next {
             Some(worker) => {
-                let from = if request.tail_lines > 0 { tail_offset(core, &worker, request.tail_lines)? } else { request.from_offset };
-                let plan = LogPlan { worker: worker.clone(), from, since_ms: request.since_ms, follow: request.follow };
+                let from = if request.tail_lines > 0 {
+                    tail_offset(core, &worker, request.tail_lines)?
+                } else {
+                    request.from_offset
+                };
+                let plan = LogPlan {
+                    worker: worker.clone(),
+                    from,
+                    since_ms: request.since_ms,
+                    follow: request.follow,
+                };
                 if !follow(core, &plan, send).await? {
                     return Ok(());
                 }
@@ -95,8 +113,10 @@ fn tail_offset(core: &Core, worker: &WorkerKey, lines: u64) -> Result<u64, Statu
     let view = core.truth.view();
     let Some((_, known)) = view.state.worker(worker) else { return Ok(0) };
     let Some(digest) = known.log.manifest else { return Ok(0) };
-    let bytes = core.store.get_blob(&worker.attempt.task.project, &digest).map_err(crate::errors::store)?;
-    let manifest = Manifest::decode(&bytes).map_err(|error| Status::data_loss(error.to_string()))?;
+    let bytes =
+        core.store.get_blob(&worker.attempt.task.project, &digest).map_err(crate::errors::store)?;
+    let manifest =
+        Manifest::decode(&bytes).map_err(|error| Status::data_loss(error.to_string()))?;
     let mut counted = 0;
     for segment in manifest.segments.iter().rev() {
         counted += segment.lines;

@@ -12,7 +12,10 @@ use crate::core::Core;
 /// Points of a series that are answered unless fewer are asked for.
 const POINTS_MAX: usize = 10_000;
 
-pub(super) async fn metrics(core: &Core, request: MetricsRequest) -> Result<MetricsResponse, Status> {
+pub(super) async fn metrics(
+    core: &Core,
+    request: MetricsRequest,
+) -> Result<MetricsResponse, Status> {
     let core = core.clone();
     tokio::task::spawn_blocking(move || read(&core, &request))
         .await
@@ -27,19 +30,31 @@ fn read(core: &Core, request: &MetricsRequest) -> Result<MetricsResponse, Status
     let mut answer = MetricsResponse::default();
     for task in target.tasks(&view.state) {
         let mut series: BTreeMap<String, Vec<Point>> = BTreeMap::new();
-        let sealed = task.attempts.last().and_then(|attempt| attempt.workers.first()).map(|worker| &worker.metrics);
+        let sealed = task
+            .attempts
+            .last()
+            .and_then(|attempt| attempt.workers.first())
+            .map(|worker| &worker.metrics);
         if let Some(digest) = sealed.and_then(|sealed| sealed.manifest) {
             let bytes = core.store.get_blob(&project, &digest).map_err(crate::errors::store)?;
-            let manifest = Manifest::decode(&bytes).map_err(|error| Status::data_loss(error.to_string()))?;
+            let manifest =
+                Manifest::decode(&bytes).map_err(|error| Status::data_loss(error.to_string()))?;
             for reference in manifest.from_offset(0) {
-                let bytes = core.store.get_blob(&project, &reference.digest).map_err(crate::errors::store)?;
+                let bytes = core
+                    .store
+                    .get_blob(&project, &reference.digest)
+                    .map_err(crate::errors::store)?;
                 points(bytes, &mut series)?;
             }
         }
         for (name, value) in &task.result.metrics {
             let points = series.entry(name.clone()).or_default();
             if points.is_empty() {
-                points.push(Point { step: 0, at_ms: task.ended_at.map_or(0, |at| at.0), value: *value });
+                points.push(Point {
+                    step: 0,
+                    at_ms: task.ended_at.map_or(0, |at| at.0),
+                    value: *value,
+                });
             }
         }
         for (name, points) in series {
@@ -76,11 +91,15 @@ fn line_points(line: &[u8], at_ms: u64, series: &mut BTreeMap<String, Vec<Point>
         let points = series.entry(name.to_owned()).or_default();
         points.push(Point { step: step.unwrap_or(points.len() as i64), at_ms, value });
     };
-    if let (Some(name), Some(value)) = (fields.get("name").and_then(serde_json::Value::as_str), fields.get("value")) {
+    if let (Some(name), Some(value)) =
+        (fields.get("name").and_then(serde_json::Value::as_str), fields.get("value"))
+    {
         put(name, value.as_f64());
         return;
     }
-    for (name, value) in fields.iter().filter(|(name, _)| !matches!(name.as_str(), "step" | "timestamp" | "time")) {
+    for (name, value) in
+        fields.iter().filter(|(name, _)| !matches!(name.as_str(), "step" | "timestamp" | "time"))
+    {
         put(name, value.as_f64());
     }
 }
@@ -92,5 +111,10 @@ fn thin(points: Vec<Point>, limit: usize) -> Vec<Point> {
     }
     let stride = points.len().div_ceil(limit);
     let last = points.len() - 1;
-    points.into_iter().enumerate().filter(|(at, _)| at % stride == 0 || *at == last).map(|(_, point)| point).collect()
+    points
+        .into_iter()
+        .enumerate()
+        .filter(|(at, _)| at % stride == 0 || *at == last)
+        .map(|(_, point)| point)
+        .collect()
 }

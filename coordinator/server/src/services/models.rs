@@ -4,7 +4,8 @@ use runyard_pipeline::StageKind;
 use runyard_proto::v1::{
     DecideGateRequest, Deployment, GateView, GetDeploymentRequest, GetGateRequest, GetModelRequest,
     ListDeploymentsRequest, ListDeploymentsResponse, ListModelsRequest, ListModelsResponse, Model,
-    RemoveDeploymentRequest, RemoveDeploymentResponse, RollbackRequest, SetAliasRequest, models_server::Models,
+    RemoveDeploymentRequest, RemoveDeploymentResponse, RollbackRequest, SetAliasRequest,
+    models_server::Models,
 };
 use runyard_state::entity::Task;
 use runyard_state::{ApproveGate, Command, RemoveDeployment, Rollback, SetAlias, State};
@@ -50,7 +51,10 @@ fn gate_task<'a>(state: &'a State, project: &str, target: &str) -> Result<&'a Ta
 
 #[tonic::async_trait]
 impl Models for ModelsService {
-    async fn list_models(&self, request: Request<ListModelsRequest>) -> Result<Response<ListModelsResponse>, Status> {
+    async fn list_models(
+        &self,
+        request: Request<ListModelsRequest>,
+    ) -> Result<Response<ListModelsResponse>, Status> {
         access::user(&self.core, &request)?;
         let project = names::project(&request.get_ref().project)?;
         let view = self.core.truth.read().await.map_err(status)?;
@@ -64,38 +68,51 @@ impl Models for ModelsService {
         Ok(Response::new(ListModelsResponse { index: view.index, items }))
     }
 
-    async fn get_model(&self, request: Request<GetModelRequest>) -> Result<Response<Model>, Status> {
+    async fn get_model(
+        &self,
+        request: Request<GetModelRequest>,
+    ) -> Result<Response<Model>, Status> {
         access::user(&self.core, &request)?;
         let request = request.into_inner();
         let (project, name) = (names::project(&request.project)?, names::model(&request.name)?);
         let view = self.core.truth.read().await.map_err(status)?;
-        let model = view
-            .state
-            .model(&project, &name)
-            .ok_or_else(|| Status::not_found(format!("there is no model `{name}`; `runyard models ls` lists them")))?;
+        let model = view.state.model(&project, &name).ok_or_else(|| {
+            Status::not_found(format!("there is no model `{name}`; `runyard models ls` lists them"))
+        })?;
         Ok(Response::new(views::model(&view.state, model)))
     }
 
-    async fn set_alias(&self, request: Request<SetAliasRequest>) -> Result<Response<Model>, Status> {
+    async fn set_alias(
+        &self,
+        request: Request<SetAliasRequest>,
+    ) -> Result<Response<Model>, Status> {
         let principal = access::user(&self.core, &request)?;
         let request = request.into_inner();
         let (project, model) = (names::project(&request.project)?, names::model(&request.model)?);
-        let alias = AliasName::new(&request.alias).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let alias = AliasName::new(&request.alias)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let command = SetAlias {
             project: project.clone(),
             model: model.clone(),
             alias,
             version: (!request.remove).then_some(request.version),
             principal: principal.name,
-            override_reason: (!request.override_reason.is_empty()).then_some(request.override_reason),
+            override_reason: (!request.override_reason.is_empty())
+                .then_some(request.override_reason),
         };
         self.core.truth.propose(Command::SetAlias(command)).await.map_err(status)?;
         let view = self.core.truth.view();
-        let model = view.state.model(&project, &model).ok_or_else(|| Status::not_found("the model is gone"))?;
+        let model = view
+            .state
+            .model(&project, &model)
+            .ok_or_else(|| Status::not_found("the model is gone"))?;
         Ok(Response::new(views::model(&view.state, model)))
     }
 
-    async fn get_gate(&self, request: Request<GetGateRequest>) -> Result<Response<GateView>, Status> {
+    async fn get_gate(
+        &self,
+        request: Request<GetGateRequest>,
+    ) -> Result<Response<GateView>, Status> {
         access::user(&self.core, &request)?;
         let request = request.into_inner();
         let view = self.core.truth.read().await.map_err(status)?;
@@ -103,16 +120,23 @@ impl Models for ModelsService {
         Ok(Response::new(views::gate(&self.core, task)))
     }
 
-    async fn decide_gate(&self, request: Request<DecideGateRequest>) -> Result<Response<GateView>, Status> {
+    async fn decide_gate(
+        &self,
+        request: Request<DecideGateRequest>,
+    ) -> Result<Response<GateView>, Status> {
         let principal = access::user(&self.core, &request)?;
         let request = request.into_inner();
         let view = self.core.truth.read().await.map_err(status)?;
         let task = gate_task(&view.state, &request.project, &request.target)?;
         let promote = match task.key.run().and_then(|run| view.state.run(&task.key.project, run)) {
-            Some(run) => match task.stage.as_ref().and_then(|stage| run.pipeline.stage(stage.as_str())).map(|s| &s.kind) {
-                Some(StageKind::Gate(gate)) => {
-                    reconcile::promotion(&view.state, run, gate).map_err(Status::failed_precondition)?
-                }
+            Some(run) => match task
+                .stage
+                .as_ref()
+                .and_then(|stage| run.pipeline.stage(stage.as_str()))
+                .map(|s| &s.kind)
+            {
+                Some(StageKind::Gate(gate)) => reconcile::promotion(&view.state, run, gate)
+                    .map_err(Status::failed_precondition)?,
                 _ => None,
             },
             None => None,
@@ -127,7 +151,8 @@ impl Models for ModelsService {
         };
         self.core.truth.propose(Command::ApproveGate(command)).await.map_err(status)?;
         let view = self.core.truth.view();
-        let task = view.state.tasks.get(&key).ok_or_else(|| Status::not_found("the gate is gone"))?;
+        let task =
+            view.state.tasks.get(&key).ok_or_else(|| Status::not_found("the gate is gone"))?;
         Ok(Response::new(views::gate(&self.core, task)))
     }
 
@@ -148,14 +173,20 @@ impl Models for ModelsService {
         Ok(Response::new(ListDeploymentsResponse { index: view.index, items }))
     }
 
-    async fn get_deployment(&self, request: Request<GetDeploymentRequest>) -> Result<Response<Deployment>, Status> {
+    async fn get_deployment(
+        &self,
+        request: Request<GetDeploymentRequest>,
+    ) -> Result<Response<Deployment>, Status> {
         access::user(&self.core, &request)?;
         let request = request.into_inner();
         let view = self.core.truth.read().await.map_err(status)?;
         self.show(&view.state, &request.project, &request.name)
     }
 
-    async fn rollback(&self, request: Request<RollbackRequest>) -> Result<Response<Deployment>, Status> {
+    async fn rollback(
+        &self,
+        request: Request<RollbackRequest>,
+    ) -> Result<Response<Deployment>, Status> {
         let principal = access::user(&self.core, &request)?;
         let request = request.into_inner();
         let command = Rollback {
@@ -186,10 +217,17 @@ impl Models for ModelsService {
 }
 
 impl ModelsService {
-    fn show(&self, state: &State, project: &str, name: &str) -> Result<Response<Deployment>, Status> {
+    fn show(
+        &self,
+        state: &State,
+        project: &str,
+        name: &str,
+    ) -> Result<Response<Deployment>, Status> {
         let (project, name) = (names::project(project)?, names::deployment(name)?);
         let deployment = state.deployment(&project, &name).ok_or_else(|| {
-            Status::not_found(format!("there is no deployment `{name}`; `runyard deploy ls` lists them"))
+            Status::not_found(format!(
+                "there is no deployment `{name}`; `runyard deploy ls` lists them"
+            ))
         })?;
         Ok(Response::new(views::deployment(&self.core, state, deployment)))
     }

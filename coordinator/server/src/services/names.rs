@@ -2,7 +2,9 @@
 
 use runyard_state::State;
 use runyard_state::entity::{Run, Task};
-use runyard_types::{AttemptKey, DeploymentName, ModelName, ProjectName, RunName, StageName, TaskKey, WorkerKey};
+use runyard_types::{
+    AttemptKey, DeploymentName, ModelName, ProjectName, RunName, StageName, TaskKey, WorkerKey,
+};
 use tonic::Status;
 
 fn invalid(error: impl std::fmt::Display) -> Status {
@@ -11,7 +13,11 @@ fn invalid(error: impl std::fmt::Display) -> Status {
 
 /// The project of a request; `default` where none is named.
 pub(super) fn project(text: &str) -> Result<ProjectName, Status> {
-    if text.is_empty() { Ok(ProjectName::default_project()) } else { ProjectName::new(text).map_err(invalid) }
+    if text.is_empty() {
+        Ok(ProjectName::default_project())
+    } else {
+        ProjectName::new(text).map_err(invalid)
+    }
 }
 
 pub(super) fn model(text: &str) -> Result<ModelName, Status> {
@@ -23,7 +29,11 @@ pub(super) fn deployment(text: &str) -> Result<DeploymentName, Status> {
 }
 
 /// A run by its name, `@last`, or a prefix of its uid that no other run has.
-pub(super) fn run<'a>(state: &'a State, project: &ProjectName, text: &str) -> Result<&'a Run, Status> {
+pub(super) fn run<'a>(
+    state: &'a State,
+    project: &ProjectName,
+    text: &str,
+) -> Result<&'a Run, Status> {
     let mut own = state.runs.iter().filter(|((p, _), _)| p == project).map(|(_, run)| &**run);
     if text == "@last" {
         return own
@@ -62,9 +72,19 @@ pub(super) enum Target<'a> {
 }
 
 /// Resolves `digits-42`, `digits-42/train`, `…[3]`, `…[seed=0]`, `….2`, `….2:0`, `digits@2/replica[0]`.
-pub(super) fn target<'a>(state: &'a State, project: &ProjectName, text: &str) -> Result<Target<'a>, Status> {
-    let Some((head, tail)) = text.split_once('/') else { return run(state, project, text).map(Target::Run) };
-    let missing = || Status::not_found(format!("there is no `{text}`; `runyard describe {head}` shows what there is"));
+pub(super) fn target<'a>(
+    state: &'a State,
+    project: &ProjectName,
+    text: &str,
+) -> Result<Target<'a>, Status> {
+    let Some((head, tail)) = text.split_once('/') else {
+        return run(state, project, text).map(Target::Run);
+    };
+    let missing = || {
+        Status::not_found(format!(
+            "there is no `{text}`; `runyard describe {head}` shows what there is"
+        ))
+    };
     if !head.contains('@') || head == "@last" {
         let run = run(state, project, head)?;
         // `@last` and prefixes stand for the run's name.
@@ -73,7 +93,8 @@ pub(super) fn target<'a>(state: &'a State, project: &ProjectName, text: &str) ->
             && label.parse::<u32>().is_err()
         {
             let stage = StageName::new(stage).map_err(invalid)?;
-            let found = state.stage_tasks(project, &run.name, &stage).find(|task| task.label == label);
+            let found =
+                state.stage_tasks(project, &run.name, &stage).find(|task| task.label == label);
             return found.map(|task| Target::Task(task)).ok_or_else(missing);
         }
         if let Ok(stage) = StageName::new(tail)
@@ -109,7 +130,8 @@ impl<'a> Target<'a> {
         match self {
             Self::Run(run) => {
                 let defined = run.pipeline.stages.iter().map(|stage| &stage.name);
-                let added = run.stages.keys().filter(|name| run.pipeline.stage(name.as_str()).is_none());
+                let added =
+                    run.stages.keys().filter(|name| run.pipeline.stage(name.as_str()).is_none());
                 defined
                     .chain(added)
                     .flat_map(|stage| state.stage_tasks(&run.project, &run.name, stage))

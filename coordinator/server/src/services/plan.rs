@@ -35,7 +35,8 @@ fn answer(core: &Core, request: &SubmitRequest) -> Result<PlanResponse, Status> 
         .stages
         .iter()
         .map(|stage| {
-            let tasks = runyard_pipeline::expand_matrix(stage).map_or(0, |points| points.len() as u32);
+            let tasks =
+                runyard_pipeline::expand_matrix(stage).map_or(0, |points| points.len() as u32);
             let mut planned = PlannedStage {
                 stage: stage.name.to_string(),
                 needs: stage.needs.iter().map(ToString::to_string).collect(),
@@ -48,7 +49,10 @@ fn answer(core: &Core, request: &SubmitRequest) -> Result<PlanResponse, Status> 
             }
             let key = runyard_types::TaskKey {
                 project: checked.project.clone(),
-                parent: runyard_types::Parent::Stage { run: name.clone(), stage: stage.name.clone() },
+                parent: runyard_types::Parent::Stage {
+                    run: name.clone(),
+                    stage: stage.name.clone(),
+                },
                 index: None,
             };
             let demand = Demand {
@@ -64,14 +68,19 @@ fn answer(core: &Core, request: &SubmitRequest) -> Result<PlanResponse, Status> 
             let result = schedule(&nodes, &[demand], &Limits::default());
             match (result.placements.first(), result.waiting.first()) {
                 (Some(placement), _) => {
-                    let names: Vec<_> = placement.workers.iter().map(|worker| worker.node.to_string()).collect();
+                    let names: Vec<_> =
+                        placement.workers.iter().map(|worker| worker.node.to_string()).collect();
                     planned.node = names.join(", ");
                     planned.placement = format!("would go to {}", planned.node);
                 }
                 (None, waiting) => {
                     let reasons: Vec<String> = waiting
                         .map(|waiting| {
-                            waiting.reasons.iter().map(|count| format!("{} {}", count.nodes, count.reason)).collect()
+                            waiting
+                                .reasons
+                                .iter()
+                                .map(|count| format!("{} {}", count.nodes, count.reason))
+                                .collect()
                         })
                         .unwrap_or_default();
                     planned.placement = format!("no node could take it: {}", reasons.join(", "));

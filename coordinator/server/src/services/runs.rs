@@ -3,9 +3,10 @@
 use std::pin::Pin;
 
 use runyard_proto::v1::{
-    CancelRequest, CancelResponse, Event, EventsRequest, GetRunRequest, LineageRequest, LineageResponse,
-    ListRunsRequest, ListRunsResponse, LogRecord, LogsRequest, MetricsRequest, MetricsResponse, PlanResponse,
-    RetryRequest, RetryResponse, Run, SubmitRequest, SubmitResponse, WhyRequest, WhyResponse, runs_server::Runs,
+    CancelRequest, CancelResponse, Event, EventsRequest, GetRunRequest, LineageRequest,
+    LineageResponse, ListRunsRequest, ListRunsResponse, LogRecord, LogsRequest, MetricsRequest,
+    MetricsResponse, PlanResponse, RetryRequest, RetryResponse, Run, SubmitRequest, SubmitResponse,
+    WhyRequest, WhyResponse, runs_server::Runs,
 };
 use runyard_state::{CancelRun, Command, Reply, RetryRun};
 use runyard_transport::task;
@@ -42,12 +43,18 @@ impl Runs for RunsService {
     type EventsStream = Answers<Event>;
     type LogsStream = Answers<LogRecord>;
 
-    async fn submit(&self, request: Request<SubmitRequest>) -> Result<Response<SubmitResponse>, Status> {
+    async fn submit(
+        &self,
+        request: Request<SubmitRequest>,
+    ) -> Result<Response<SubmitResponse>, Status> {
         let principal = access::user(&self.core, &request)?;
         submit::submit(&self.core, principal, request.into_inner()).await.map(Response::new)
     }
 
-    async fn plan(&self, request: Request<SubmitRequest>) -> Result<Response<PlanResponse>, Status> {
+    async fn plan(
+        &self,
+        request: Request<SubmitRequest>,
+    ) -> Result<Response<PlanResponse>, Status> {
         access::user(&self.core, &request)?;
         plan::plan(&self.core, request.into_inner()).await.map(Response::new)
     }
@@ -61,7 +68,10 @@ impl Runs for RunsService {
         Ok(Response::new(views::run(&view.state, &self.core.live, run)))
     }
 
-    async fn list(&self, request: Request<ListRunsRequest>) -> Result<Response<ListRunsResponse>, Status> {
+    async fn list(
+        &self,
+        request: Request<ListRunsRequest>,
+    ) -> Result<Response<ListRunsResponse>, Status> {
         access::user(&self.core, &request)?;
         let request = request.into_inner();
         let project = names::project(&request.project)?;
@@ -74,32 +84,43 @@ impl Runs for RunsService {
             .map(|(_, run)| run)
             .collect();
         runs.sort_by_key(|run| std::cmp::Reverse((run.created_at, run.uid)));
-        let after = runs.iter().position(|run| run.uid.to_string() == request.page_token).map_or(0, |at| at + 1);
+        let after = runs
+            .iter()
+            .position(|run| run.uid.to_string() == request.page_token)
+            .map_or(0, |at| at + 1);
         let limit = if request.limit == 0 { PAGE } else { (request.limit as usize).min(PAGE) };
         let page = runs.get(after..).unwrap_or_default();
         let next_page_token = match page.get(..limit).and_then(<[_]>::last) {
             Some(last) if page.len() > limit => last.uid.to_string(),
             _ => String::new(),
         };
-        let items = page.iter().take(limit).map(|run| views::run_summary(&view.state, run)).collect();
+        let items =
+            page.iter().take(limit).map(|run| views::run_summary(&view.state, run)).collect();
         Ok(Response::new(ListRunsResponse { index: view.index, items, next_page_token }))
     }
 
-    async fn cancel(&self, request: Request<CancelRequest>) -> Result<Response<CancelResponse>, Status> {
+    async fn cancel(
+        &self,
+        request: Request<CancelRequest>,
+    ) -> Result<Response<CancelResponse>, Status> {
         let principal = access::user(&self.core, &request)?;
         let request = request.into_inner();
         let project = names::project(&request.project)?;
         let view = self.core.truth.read().await.map_err(status)?;
         let run = names::run(&view.state, &project, &request.run)?.name.clone();
         let command = CancelRun { project, run, reason: request.reason, principal: principal.name };
-        let stopped = match self.core.truth.propose(Command::CancelRun(command)).await.map_err(status)? {
-            Reply::Tasks(tasks) => tasks.len() as u32,
-            _ => 0,
-        };
+        let stopped =
+            match self.core.truth.propose(Command::CancelRun(command)).await.map_err(status)? {
+                Reply::Tasks(tasks) => tasks.len() as u32,
+                _ => 0,
+            };
         Ok(Response::new(CancelResponse { stopped }))
     }
 
-    async fn retry(&self, request: Request<RetryRequest>) -> Result<Response<RetryResponse>, Status> {
+    async fn retry(
+        &self,
+        request: Request<RetryRequest>,
+    ) -> Result<Response<RetryResponse>, Status> {
         let principal = access::user(&self.core, &request)?;
         let request = request.into_inner();
         let project = names::project(&request.project)?;
@@ -107,13 +128,17 @@ impl Runs for RunsService {
         let run = names::run(&view.state, &project, &request.run)?.name.clone();
         let stage = match request.stage.as_str() {
             "" => None,
-            text => Some(StageName::new(text).map_err(|error| Status::invalid_argument(error.to_string()))?),
+            text => Some(
+                StageName::new(text)
+                    .map_err(|error| Status::invalid_argument(error.to_string()))?,
+            ),
         };
         let command = RetryRun { project, run, stage, principal: principal.name };
-        let tasks = match self.core.truth.propose(Command::RetryRun(command)).await.map_err(status)? {
-            Reply::Tasks(tasks) => tasks.iter().map(ToString::to_string).collect(),
-            _ => Vec::new(),
-        };
+        let tasks =
+            match self.core.truth.propose(Command::RetryRun(command)).await.map_err(status)? {
+                Reply::Tasks(tasks) => tasks.iter().map(ToString::to_string).collect(),
+                _ => Vec::new(),
+            };
         Ok(Response::new(RetryResponse { tasks }))
     }
 
@@ -123,21 +148,33 @@ impl Runs for RunsService {
         why::why(&view.state, &request.into_inner()).map(Response::new)
     }
 
-    async fn lineage(&self, request: Request<LineageRequest>) -> Result<Response<LineageResponse>, Status> {
+    async fn lineage(
+        &self,
+        request: Request<LineageRequest>,
+    ) -> Result<Response<LineageResponse>, Status> {
         access::user(&self.core, &request)?;
         let view = self.core.truth.read().await.map_err(status)?;
         lineage::lineage(&self.core, &view.state, &request.into_inner()).map(Response::new)
     }
 
-    async fn events(&self, request: Request<EventsRequest>) -> Result<Response<Self::EventsStream>, Status> {
+    async fn events(
+        &self,
+        request: Request<EventsRequest>,
+    ) -> Result<Response<Self::EventsStream>, Status> {
         access::user(&self.core, &request)?;
         let (send, receive) = mpsc::channel(256);
         self.core.truth.read().await.map_err(status)?;
-        drop(task::spawn("events", super::watch::events(self.core.clone(), request.into_inner(), send)));
+        drop(task::spawn(
+            "events",
+            super::watch::events(self.core.clone(), request.into_inner(), send),
+        ));
         Ok(Response::new(Box::pin(ReceiverStream::new(receive))))
     }
 
-    async fn logs(&self, request: Request<LogsRequest>) -> Result<Response<Self::LogsStream>, Status> {
+    async fn logs(
+        &self,
+        request: Request<LogsRequest>,
+    ) -> Result<Response<Self::LogsStream>, Status> {
         access::user(&self.core, &request)?;
         self.core.truth.read().await.map_err(status)?;
         let (send, receive) = mpsc::channel(64);
@@ -146,7 +183,10 @@ impl Runs for RunsService {
         Ok(Response::new(Box::pin(ReceiverStream::new(receive))))
     }
 
-    async fn metrics(&self, request: Request<MetricsRequest>) -> Result<Response<MetricsResponse>, Status> {
+    async fn metrics(
+        &self,
+        request: Request<MetricsRequest>,
+    ) -> Result<Response<MetricsResponse>, Status> {
         access::user(&self.core, &request)?;
         metrics::metrics(&self.core, request.into_inner()).await.map(Response::new)
     }

@@ -27,11 +27,17 @@ pub(super) struct Checked {
     pub(super) warnings: Vec<String>,
 }
 
-pub(super) async fn submit(core: &Core, principal: Principal, request: SubmitRequest) -> Result<SubmitResponse, Status> {
-    let key = Uid::parse(&request.idempotency_key)
-        .ok_or_else(|| Status::invalid_argument("idempotency_key is not a ULID; give each submission a fresh one"))?;
+pub(super) async fn submit(
+    core: &Core,
+    principal: Principal,
+    request: SubmitRequest,
+) -> Result<SubmitResponse, Status> {
+    let key = Uid::parse(&request.idempotency_key).ok_or_else(|| {
+        Status::invalid_argument("idempotency_key is not a ULID; give each submission a fresh one")
+    })?;
     let digest = Digest::of(&prost::Message::encode_to_vec(&request));
-    let (git, no_cache, priority) = (request.git.clone().unwrap_or_default(), request.no_cache, request.priority);
+    let (git, no_cache, priority) =
+        (request.git.clone().unwrap_or_default(), request.no_cache, request.priority);
     let worker = core.clone();
     // Parsing a hostile file takes bounded time, but time.
     let checked = tokio::task::spawn_blocking(move || check(&worker, &request))
@@ -73,7 +79,8 @@ pub(super) fn check(core: &Core, request: &SubmitRequest) -> Result<Checked, Sta
     let file = if request.file_name.is_empty() { "runyard.yaml" } else { &request.file_name };
     let Parsed { pipeline, warnings } = parse(file, &request.pipeline)
         .map_err(|found| Status::invalid_argument(render(&found, &request.pipeline)))?;
-    let mut warnings: Vec<String> = warnings.iter().map(|warning| warning.message.clone()).collect();
+    let mut warnings: Vec<String> =
+        warnings.iter().map(|warning| warning.message.clone()).collect();
     let given = request.params.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let params = pipeline
         .resolve_params(given)
@@ -129,7 +136,8 @@ pub(super) fn check(core: &Core, request: &SubmitRequest) -> Result<Checked, Sta
 /// The pipeline with some of its stages; what they need of the others is taken to be there.
 fn only(mut pipeline: Pipeline, stages: &[String]) -> Result<Pipeline, Status> {
     let selection = Selection { only: stages.to_vec(), ..Selection::default() };
-    let kept = pipeline.select(&selection).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let kept =
+        pipeline.select(&selection).map_err(|error| Status::invalid_argument(error.to_string()))?;
     pipeline.stages.retain(|stage| kept.contains(&stage.name));
     for stage in &mut pipeline.stages {
         if let Some((name, Source::Output { stage: from, .. })) = stage
@@ -149,10 +157,14 @@ fn only(mut pipeline: Pipeline, stages: &[String]) -> Result<Pipeline, Status> {
 }
 
 fn root(core: &Core, project: &ProjectName, what: &str, text: &str) -> Result<Digest, Status> {
-    let root = Digest::parse(text).map_err(|error| Status::invalid_argument(format!("{what}: {error}")))?;
+    let root = Digest::parse(text)
+        .map_err(|error| Status::invalid_argument(format!("{what}: {error}")))?;
     match core.store.has_tree(project, root) {
         Ok(true) => Ok(root),
-        Ok(false) => Err(Status::failed_precondition(format!("{what} ({}) is not whole in the store; upload it again", root.short()))),
+        Ok(false) => Err(Status::failed_precondition(format!(
+            "{what} ({}) is not whole in the store; upload it again",
+            root.short()
+        ))),
         Err(error) => Err(Status::invalid_argument(format!("{what}: {error}"))),
     }
 }

@@ -12,7 +12,11 @@ use crate::views;
 const BATCH: usize = 1_000;
 
 /// Sends events until the reader leaves, or until the present if it does not follow.
-pub(super) async fn events(core: Core, request: EventsRequest, send: mpsc::Sender<Result<Event, Status>>) {
+pub(super) async fn events(
+    core: Core,
+    request: EventsRequest,
+    send: mpsc::Sender<Result<Event, Status>>,
+) {
     let project = match names::project(&request.project) {
         Ok(project) => project,
         Err(error) => return drop(send.send(Err(error)).await),
@@ -28,7 +32,10 @@ pub(super) async fn events(core: Core, request: EventsRequest, send: mpsc::Sende
         let view = core.truth.view();
         if next != (0, 0) && next <= view.state.events_floor {
             let (index, n) = view.state.events_floor;
-            let text = format!("events up to {index}.{n} are no longer kept here; list again and go on from {}", index + 1);
+            let text = format!(
+                "events up to {index}.{n} are no longer kept here; list again and go on from {}",
+                index + 1
+            );
             return drop(send.send(Err(Status::out_of_range(text))).await);
         }
         let found: Vec<_> = view
@@ -41,7 +48,9 @@ pub(super) async fn events(core: Core, request: EventsRequest, send: mpsc::Sende
         let full = found.len() == BATCH;
         for (number, event) in found {
             next = (number.0, number.1 + 1);
-            if event.project.as_ref().is_some_and(|own| *own != project) || !wanted(&event, &request.subject) {
+            if event.project.as_ref().is_some_and(|own| *own != project)
+                || !wanted(&event, &request.subject)
+            {
                 continue;
             }
             if send.send(Ok(views::event(&event))).await.is_err() {
@@ -85,7 +94,10 @@ fn last(core: &Core, project: &runyard_types::ProjectName, request: &EventsReque
         .events
         .iter()
         .rev()
-        .filter(|(_, event)| event.project.as_ref().is_none_or(|own| own == project) && wanted(event, &request.subject))
+        .filter(|(_, event)| {
+            event.project.as_ref().is_none_or(|own| own == project)
+                && wanted(event, &request.subject)
+        })
         .take(request.limit as usize)
         .last()
         .map_or((0, 0), |(number, _)| *number)

@@ -19,7 +19,9 @@ pub(super) fn why(state: &State, request: &WhyRequest) -> Result<WhyResponse, St
         .find(|task| task.state == TaskState::Queued)
         .or_else(|| tasks.iter().find(|task| task.state == TaskState::Active))
         .or_else(|| tasks.iter().find(|task| task.state == TaskState::Waiting))
-        .or_else(|| tasks.iter().rfind(|task| matches!(task.state, TaskState::Failed | TaskState::Error)))
+        .or_else(|| {
+            tasks.iter().rfind(|task| matches!(task.state, TaskState::Failed | TaskState::Error))
+        })
         .or_else(|| tasks.last())
         .ok_or_else(|| Status::not_found(format!("`{}` has no tasks", request.target)))?;
     let mut answer = WhyResponse {
@@ -50,7 +52,8 @@ fn queued(state: &State, task: &Task, answer: &mut WhyResponse) {
     };
     answer.nodes_total = explanation.nodes_total as u32;
     answer.position = explanation.position.unwrap_or(0) as u32;
-    answer.cheapest_change = explanation.change.as_ref().map(ToString::to_string).unwrap_or_default();
+    answer.cheapest_change =
+        explanation.change.as_ref().map(ToString::to_string).unwrap_or_default();
     answer.reasons = explanation
         .reasons
         .iter()
@@ -62,12 +65,16 @@ fn queued(state: &State, task: &Task, answer: &mut WhyResponse) {
         })
         .collect();
     answer.sentence = if answer.nodes_total == 0 {
-        "no node has joined yet; `runyard token create` and `runyard agent --join` add one".to_owned()
+        "no node has joined yet; `runyard token create` and `runyard agent --join` add one"
+            .to_owned()
     } else if answer.reasons.is_empty() {
         "it is about to be placed".to_owned()
     } else {
-        let reasons: Vec<String> =
-            answer.reasons.iter().map(|reason| format!("{} {}", reason.nodes, reason.reason)).collect();
+        let reasons: Vec<String> = answer
+            .reasons
+            .iter()
+            .map(|reason| format!("{} {}", reason.nodes, reason.reason))
+            .collect();
         format!("0/{} nodes can take it now: {}", answer.nodes_total, reasons.join(", "))
     };
 }
@@ -81,11 +88,18 @@ fn sentence(state: &State, task: &Task) -> String {
                 .and_then(|run| state.run(&task.key.project, run))
                 .and_then(|run| Some((run, run.pipeline.stage(task.stage.as_ref()?.as_str())?)))
                 .map(|(run, stage)| {
-                    let open = stage.needs.iter().filter(|need| run.stages.get(*need).is_some_and(|p| !p.is_final()));
+                    let open = stage
+                        .needs
+                        .iter()
+                        .filter(|need| run.stages.get(*need).is_some_and(|p| !p.is_final()));
                     open.map(ToString::to_string).collect::<Vec<_>>().join(", ")
                 })
                 .unwrap_or_default();
-            if open.is_empty() { "its inputs are being resolved".to_owned() } else { format!("it waits for {open}") }
+            if open.is_empty() {
+                "its inputs are being resolved".to_owned()
+            } else {
+                format!("it waits for {open}")
+            }
         }
         TaskState::Active if task.attempts.is_empty() => match task.reason.as_str() {
             "" => "the coordinator carries it out now".to_owned(),

@@ -2,11 +2,11 @@
 
 use runyard_proto::agent as wire;
 use runyard_proto::v1;
-use runyard_state::entity::{NodeDevice, OutputRoot, TaskResult};
 use runyard_state::NodeHello;
+use runyard_state::entity::{NodeDevice, OutputRoot, TaskResult};
 use runyard_types::{
-    ByteSize, Cause, CpuMilli, Digest, DurationMs, ExitReport, NodeName, Outcome, ProjectName, Resources, TimestampMs,
-    WorkerKey,
+    ByteSize, Cause, CpuMilli, Digest, DurationMs, ExitReport, NodeName, Outcome, ProjectName,
+    Resources, TimestampMs, WorkerKey,
 };
 use tonic::Status;
 
@@ -32,8 +32,8 @@ pub(crate) fn hello(node: NodeName, hello: &wire::Hello) -> Result<NodeHello, St
     let workers = hello
         .workers
         .iter()
-        .map(|report| worker_key(&report.project, &report.key))
-        .collect::<Result<Vec<_>, _>>()?;
+        .filter_map(|report| worker_key(&report.project, &report.key).ok())
+        .collect();
     Ok(NodeHello {
         name: node,
         boot_id: hello.boot_id.clone(),
@@ -95,8 +95,14 @@ pub(crate) fn task_result(report: &wire::WorkerReport) -> Result<TaskResult, Sta
         .outputs
         .iter()
         .map(|output| {
-            let root = Digest::parse(&output.root).map_err(|e| Status::invalid_argument(e.to_string()))?;
-            let root = OutputRoot { root, kind: output.kind.clone(), bytes: output.bytes, files: output.files };
+            let root =
+                Digest::parse(&output.root).map_err(|e| Status::invalid_argument(e.to_string()))?;
+            let root = OutputRoot {
+                root,
+                kind: output.kind.clone(),
+                bytes: output.bytes,
+                files: output.files,
+            };
             Ok((output.name.clone(), root))
         })
         .collect::<Result<_, Status>>()?;

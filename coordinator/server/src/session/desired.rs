@@ -3,7 +3,9 @@
 use runyard_pipeline::StageKind;
 use runyard_proto::agent as wire;
 use runyard_state::State;
-use runyard_state::entity::{Attempt, PythonEnvironment, ResolvedSource, RevisionSpec, RevisionState, Run, Task, WorkerPhase};
+use runyard_state::entity::{
+    Attempt, PythonEnvironment, ResolvedSource, RevisionSpec, RevisionState, Run, Task, WorkerPhase,
+};
 use runyard_types::{Launch, NodeName, Parent, WorkerKey};
 
 use super::convert;
@@ -15,7 +17,12 @@ const GRACE_MS: u64 = 10_000;
 const LOG_QUOTA_BYTES: u64 = 1 << 30;
 
 /// All that a node should be doing at `index`.
-pub(crate) fn desired_set(state: &State, index: u64, generation: u64, name: &NodeName) -> wire::DesiredSet {
+pub(crate) fn desired_set(
+    state: &State,
+    index: u64,
+    generation: u64,
+    name: &NodeName,
+) -> wire::DesiredSet {
     let mut set = wire::DesiredSet { generation, index, ..Default::default() };
     let Some(node) = state.nodes.get(name) else { return set };
     for key in &node.workers {
@@ -32,7 +39,8 @@ pub(crate) fn desired_set(state: &State, index: u64, generation: u64, name: &Nod
         set.workers.extend(desired_worker(state, task, attempt, key));
     }
     if !node.gateway.is_empty() {
-        set.routes = state.deployments.values().map(|deployment| route(state, deployment)).collect();
+        set.routes =
+            state.deployments.values().map(|deployment| route(state, deployment)).collect();
     }
     set
 }
@@ -45,7 +53,12 @@ pub(crate) fn fingerprint(set: &wire::DesiredSet) -> Vec<u8> {
     set.encode_to_vec()
 }
 
-fn desired_worker(state: &State, task: &Task, attempt: &Attempt, key: &WorkerKey) -> Option<wire::DesiredWorker> {
+fn desired_worker(
+    state: &State,
+    task: &Task,
+    attempt: &Attempt,
+    key: &WorkerKey,
+) -> Option<wire::DesiredWorker> {
     let worker = attempt.workers.get(key.rank as usize)?;
     let first = attempt.workers.first()?;
     let master_addr = match state.nodes.get(&first.node) {
@@ -80,7 +93,11 @@ fn desired_worker(state: &State, task: &Task, attempt: &Attempt, key: &WorkerKey
 }
 
 fn common(task: &Task, attempt: &Attempt, key: &WorkerKey) -> wire::WorkerSpec {
-    let devices = attempt.workers.get(key.rank as usize).map(|worker| worker.devices.clone()).unwrap_or_default();
+    let devices = attempt
+        .workers
+        .get(key.rank as usize)
+        .map(|worker| worker.devices.clone())
+        .unwrap_or_default();
     wire::WorkerSpec {
         task: key.attempt.task.to_string(),
         attempt: key.attempt.to_string(),
@@ -96,7 +113,12 @@ fn common(task: &Task, attempt: &Attempt, key: &WorkerKey) -> wire::WorkerSpec {
     }
 }
 
-fn stage_spec(run: &Run, task: &Task, attempt: &Attempt, key: &WorkerKey) -> Option<wire::WorkerSpec> {
+fn stage_spec(
+    run: &Run,
+    task: &Task,
+    attempt: &Attempt,
+    key: &WorkerKey,
+) -> Option<wire::WorkerSpec> {
     let stage = run.pipeline.stage(task.stage.as_ref()?.as_str())?;
     if matches!(stage.kind, StageKind::Gate(_) | StageKind::Deploy(_)) {
         return None;
@@ -106,7 +128,10 @@ fn stage_spec(run: &Run, task: &Task, attempt: &Attempt, key: &WorkerKey) -> Opt
         spec.env.insert(runyard_pipeline::param_variable(&name), value);
     }
     for (axis, value) in &task.values_in {
-        spec.env.insert(format!("RUNYARD_MATRIX_{}", runyard_pipeline::variable_suffix(axis)), value.clone());
+        spec.env.insert(
+            format!("RUNYARD_MATRIX_{}", runyard_pipeline::variable_suffix(axis)),
+            value.clone(),
+        );
     }
     spec.run = run.name.to_string();
     spec.stage = stage.name.to_string();
@@ -144,8 +169,8 @@ fn stage_spec(run: &Run, task: &Task, attempt: &Attempt, key: &WorkerKey) -> Opt
     }
     spec.collect_results = stage.results.is_some() || stage.kind == StageKind::Evaluation;
     spec.timeout_ms = stage.timeout.map_or(0, |timeout| timeout.0);
-    spec.collect_outputs =
-        key.rank == 0 || stage.outputs.values().any(|output| output.from == runyard_pipeline::Collect::All);
+    spec.collect_outputs = key.rank == 0
+        || stage.outputs.values().any(|output| output.from == runyard_pipeline::Collect::All);
     Some(spec)
 }
 
@@ -156,7 +181,9 @@ fn replica_spec(
     attempt: &Attempt,
     key: &WorkerKey,
 ) -> wire::WorkerSpec {
-    let RevisionSpec { model, model_version, model_root, code_root, python, command, drain, .. } = &revision.spec;
+    let RevisionSpec {
+        model, model_version, model_root, code_root, python, command, drain, ..
+    } = &revision.spec;
     let mut spec = common(task, attempt, key);
     spec.stage = deployment.name.to_string();
     spec.command.clone_from(command);
@@ -192,7 +219,8 @@ fn route(state: &State, deployment: &runyard_state::entity::Deployment) -> wire:
         .iter()
         .filter(|revision| revision.state.wants_replicas())
         .map(|revision| {
-            let canary = deployment.rolling().filter(|rolling| rolling.state == RevisionState::Canary);
+            let canary =
+                deployment.rolling().filter(|rolling| rolling.state == RevisionState::Canary);
             let canary_share = canary.map_or(0, |canary| canary.spec.canary_permille);
             let weight_permille = match revision.state {
                 RevisionState::Canary => revision.spec.canary_permille,
@@ -200,7 +228,11 @@ fn route(state: &State, deployment: &runyard_state::entity::Deployment) -> wire:
                 _ => 0,
             };
             // The watch of a revision that serves alone holds it against the one that served before.
-            let before = deployment.revisions.iter().rev().find(|other| other.number < revision.number && other.requests > 0);
+            let before = deployment
+                .revisions
+                .iter()
+                .rev()
+                .find(|other| other.number < revision.number && other.requests > 0);
             wire::RouteRevision {
                 number: revision.number,
                 weight_permille,
@@ -219,16 +251,26 @@ fn route(state: &State, deployment: &runyard_state::entity::Deployment) -> wire:
         revisions,
         latch: deployment.latch,
         serving: serving.unwrap_or(0),
-        drain_ms: serving.and_then(|n| deployment.revision(n)).map_or(0, |revision| revision.spec.drain.0),
+        drain_ms: serving
+            .and_then(|n| deployment.revision(n))
+            .map_or(0, |revision| revision.spec.drain.0),
     }
 }
 
-fn replicas(state: &State, deployment: &runyard_state::entity::Deployment, revision: u32) -> Vec<wire::RouteReplica> {
+fn replicas(
+    state: &State,
+    deployment: &runyard_state::entity::Deployment,
+    revision: u32,
+) -> Vec<wire::RouteReplica> {
     state
         .replicas(&deployment.project, &deployment.name, revision)
         .filter_map(|task| {
-            let attempt = task.attempts.last().filter(|attempt| attempt.outcome.is_none() && attempt.stop.is_none())?;
-            let worker = attempt.workers.first().filter(|worker| worker.phase == WorkerPhase::Running)?;
+            let attempt = task
+                .attempts
+                .last()
+                .filter(|attempt| attempt.outcome.is_none() && attempt.stop.is_none())?;
+            let worker =
+                attempt.workers.first().filter(|worker| worker.phase == WorkerPhase::Running)?;
             let node = state.nodes.get(&worker.node)?;
             (worker.port != 0).then(|| wire::RouteReplica {
                 task: task.key.to_string(),

@@ -8,5 +8,5 @@ mod seal;
 mod service;
 
 pub(crate) use enrol::EnrolService;
-pub(crate) use ingest::ingest_workers;
+pub(crate) use ingest::{ingest_workers, step};
 pub(crate) use service::AgentService;

@@ -10,7 +10,11 @@ use super::convert;
 use crate::core::Core;
 use crate::errors::status;
 
-pub(super) async fn seal(core: &Core, node: NodeName, request: SealRequest) -> Result<SealResponse, Status> {
+pub(super) async fn seal(
+    core: &Core,
+    node: NodeName,
+    request: SealRequest,
+) -> Result<SealResponse, Status> {
     let worker = convert::worker_key(&request.project, &request.worker)?;
     let channel = match Channel::try_from(request.channel) {
         Ok(Channel::Log) => SealChannel::Log,
@@ -18,8 +22,10 @@ pub(super) async fn seal(core: &Core, node: NodeName, request: SealRequest) -> R
         _ => return Err(Status::invalid_argument("an unknown channel")),
     };
     let view = core.truth.view();
-    let (_, known) =
-        view.state.worker(&worker).ok_or_else(|| Status::not_found(format!("there is no worker {worker}")))?;
+    let (_, known) = view
+        .state
+        .worker(&worker)
+        .ok_or_else(|| Status::not_found(format!("there is no worker {worker}")))?;
     if known.node != node {
         return Err(Status::permission_denied(format!("worker {worker} is not on node {node}")));
     }
@@ -33,9 +39,13 @@ pub(super) async fn seal(core: &Core, node: NodeName, request: SealRequest) -> R
     }
     let project = worker.attempt.task.project.clone();
     let manifest = if request.to > request.from {
-        let segment = Digest::from_slice(&request.segment).map_err(|e| Status::invalid_argument(e.to_string()))?;
+        let segment = Digest::from_slice(&request.segment)
+            .map_err(|e| Status::invalid_argument(e.to_string()))?;
         if !core.store.find_missing(&project, &[segment]).is_empty() {
-            return Err(Status::failed_precondition(format!("segment {} is not in the store", segment.short())));
+            return Err(Status::failed_precondition(format!(
+                "segment {} is not in the store",
+                segment.short()
+            )));
         }
         let mut manifest = match sealed.manifest {
             Some(digest) => {
@@ -51,7 +61,9 @@ pub(super) async fn seal(core: &Core, node: NodeName, request: SealRequest) -> R
             lines: request.lines,
             last_at_ms: crate::clock::wall_ms(),
         };
-        manifest.push(segment, request.last).map_err(|e| Status::failed_precondition(e.to_string()))?;
+        manifest
+            .push(segment, request.last)
+            .map_err(|e| Status::failed_precondition(e.to_string()))?;
         let bytes = manifest.encode();
         let store = core.store.clone();
         let digest = tokio::task::spawn_blocking(move || store.put_blob(&project, bytes))
@@ -62,7 +74,15 @@ pub(super) async fn seal(core: &Core, node: NodeName, request: SealRequest) -> R
     } else {
         None
     };
-    let command = Seal { node, worker, channel, from: request.from, to: request.to, manifest, complete: request.last };
+    let command = Seal {
+        node,
+        worker,
+        channel,
+        from: request.from,
+        to: request.to,
+        manifest,
+        complete: request.last,
+    };
     match core.truth.propose(Command::Seal(command)).await.map_err(status)? {
         Reply::Sealed(to) => Ok(SealResponse { sealed_to: to }),
         _ => Ok(SealResponse { sealed_to: request.to }),

@@ -3,8 +3,9 @@
 use std::pin::Pin;
 
 use runyard_proto::agent::{
-    FromAgent, HeartbeatRequest, HeartbeatResponse, JoinResponse, RenewRequest, RevisionReport, SealRequest,
-    SealResponse, TailChunk, TailDone, ToAgent, Welcome, agent_server::Agent, from_agent, to_agent,
+    FromAgent, HeartbeatRequest, HeartbeatResponse, JoinResponse, RenewRequest, RevisionReport,
+    SealRequest, SealResponse, TailChunk, TailDone, ToAgent, Welcome, agent_server::Agent,
+    from_agent, to_agent,
 };
 use runyard_state::{Command, NodeHello};
 use runyard_transport::{ConnectInfo, Identity, task};
@@ -37,13 +38,19 @@ impl AgentService {
     fn node<T>(&self, request: &Request<T>) -> Result<NodeName, Status> {
         let info = ConnectInfo::of(request);
         let Some(Identity::Agent { node, fingerprint }) = info.map(|info| &info.identity) else {
-            return Err(Status::unauthenticated("this call needs an agent's certificate; join the group first"));
+            return Err(Status::unauthenticated(
+                "this call needs an agent's certificate; join the group first",
+            ));
         };
         let view = self.core.truth.view();
         match view.state.nodes.get(node) {
             Some(known) if known.fingerprint == *fingerprint => Ok(node.clone()),
-            Some(_) => Err(Status::permission_denied(format!("node {node} joined with another key"))),
-            None => Err(Status::permission_denied(format!("node {node} is not part of this group; join it first"))),
+            Some(_) => {
+                Err(Status::permission_denied(format!("node {node} joined with another key")))
+            }
+            None => Err(Status::permission_denied(format!(
+                "node {node} is not part of this group; join it first"
+            ))),
         }
     }
 }
@@ -54,15 +61,23 @@ type ToAgents = Pin<Box<dyn Stream<Item = Result<ToAgent, Status>> + Send>>;
 impl Agent for AgentService {
     type SessionStream = ToAgents;
 
-    async fn session(&self, request: Request<Streaming<FromAgent>>) -> Result<Response<ToAgents>, Status> {
+    async fn session(
+        &self,
+        request: Request<Streaming<FromAgent>>,
+    ) -> Result<Response<ToAgents>, Status> {
         let node = self.node(&request)?;
         let mut incoming = request.into_inner();
-        let first = incoming.next().await.ok_or_else(|| Status::invalid_argument("the session ended before its hello"))??;
+        let first = incoming
+            .next()
+            .await
+            .ok_or_else(|| Status::invalid_argument("the session ended before its hello"))??;
         let Some(from_agent::Message::Hello(hello)) = first.message else {
             return Err(Status::invalid_argument("a session begins with a hello"));
         };
         if hello.protocol == 0 {
-            return Err(Status::failed_precondition("the hello names no protocol version; upgrade the agent"));
+            return Err(Status::failed_precondition(
+                "the hello names no protocol version; upgrade the agent",
+            ));
         }
         if hello.generation > self.core.group.generation {
             return Err(Status::failed_precondition(format!(
@@ -82,21 +97,32 @@ impl Agent for AgentService {
         };
         let welcome = ToAgent { message: Some(to_agent::Message::Welcome(welcome)) };
         if send.send(Ok(welcome)).await.is_err() {
+            self.core.live.close_session(&node, session);
             return Err(Status::cancelled("the agent left"));
         }
         tracing::info!(%node, session, version = hello.version, "session opened");
-        ingest::ingest_workers(&self.core, &node, hello.workers).await?;
+        if let Err(error) = ingest::ingest_workers(&self.core, &node, hello.workers).await {
+            // They are taken in again by the liveness monitor.
+            tracing::warn!(%node, %error, "the hello's workers could not be taken in");
+        }
         drop(task::spawn("session-desired", push_desired(self.core.clone(), node.clone(), send)));
-        drop(task::spawn("session-reports", take_reports(self.core.clone(), node, session, incoming)));
+        drop(task::spawn(
+            "session-reports",
+            take_reports(self.core.clone(), node, session, incoming),
+        ));
         Ok(Response::new(Box::pin(ReceiverStream::new(receive))))
     }
 
-    async fn heartbeat(&self, request: Request<HeartbeatRequest>) -> Result<Response<HeartbeatResponse>, Status> {
+    async fn heartbeat(
+        &self,
+        request: Request<HeartbeatRequest>,
+    ) -> Result<Response<HeartbeatResponse>, Status> {
         let node = self.node(&request)?;
         let request = request.into_inner();
         // Confirmed only by a leader that still is one.
         self.core.truth.read().await.map_err(status)?;
-        let known = request.session.parse().is_ok_and(|session| self.core.live.heard(&node, session));
+        let known =
+            request.session.parse().is_ok_and(|session| self.core.live.heard(&node, session));
         Ok(Response::new(HeartbeatResponse { sent_boottime_ms: request.sent_boottime_ms, known }))
     }
 
@@ -105,7 +131,10 @@ impl Agent for AgentService {
         seal::seal(&self.core, node, request.into_inner()).await.map(Response::new)
     }
 
-    async fn tail(&self, request: Request<Streaming<TailChunk>>) -> Result<Response<TailDone>, Status> {
+    async fn tail(
+        &self,
+        request: Request<Streaming<TailChunk>>,
+    ) -> Result<Response<TailDone>, Status> {
         self.node(&request)?;
         let mut chunks = request.into_inner();
         let mut ticket = String::new();
@@ -123,9 +152,13 @@ impl Agent for AgentService {
         Ok(Response::new(TailDone {}))
     }
 
-    async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<JoinResponse>, Status> {
+    async fn renew(
+        &self,
+        request: Request<RenewRequest>,
+    ) -> Result<Response<JoinResponse>, Status> {
         let node = self.node(&request)?;
-        super::enrol::certificate(&self.core, node, &request.into_inner().csr_der).map(Response::new)
+        super::enrol::certificate(&self.core, node, &request.into_inner().csr_der)
+            .map(Response::new)
     }
 }
 
@@ -154,7 +187,12 @@ async fn push_desired(core: Core, node: NodeName, send: mpsc::Sender<Result<ToAg
 }
 
 /// Takes in a node's reports until its session ends.
-async fn take_reports(core: Core, node: NodeName, session: u64, mut incoming: Streaming<FromAgent>) {
+async fn take_reports(
+    core: Core,
+    node: NodeName,
+    session: u64,
+    mut incoming: Streaming<FromAgent>,
+) {
     loop {
         let message = match incoming.next().await {
             Some(Ok(message)) => message.message,
@@ -167,7 +205,10 @@ async fn take_reports(core: Core, node: NodeName, session: u64, mut incoming: St
                 break;
             }
         };
-        core.live.heard(&node, session);
+        // A later session of the node has taken over: what this one still says is old.
+        if !core.live.heard(&node, session) {
+            break;
+        }
         let Some(from_agent::Message::Report(report)) = message else { continue };
         if let Err(error) = ingest::ingest(&core, &node, report).await {
             tracing::warn!(%node, session, %error, "a report could not be taken in");

@@ -82,9 +82,15 @@ impl StateMachine for Machine {
         };
         let supported = self.state.version.max(STATE_VERSION);
         if entry.min_version > supported {
-            let what = format!("entry {index} needs state version {}, this is {supported}", entry.min_version);
+            let what = format!(
+                "entry {index} needs state version {}, this is {supported}",
+                entry.min_version
+            );
             tracing::error!(index, %what, "an entry is newer than this program");
-            return vec![Applied { outcome: Err(Refusal::Precondition { what }), events: Vec::new() }];
+            return vec![Applied {
+                outcome: Err(Refusal::Precondition { what }),
+                events: Vec::new(),
+            }];
         }
         let mut at = entry.at;
         entry
@@ -108,7 +114,11 @@ impl StateMachine for Machine {
     fn snapshot(&self) -> Serialise {
         let state = self.state.clone();
         Box::new(move || {
-            encode(&SnapshotForm { format: SNAPSHOT_FORMAT, written_by: env!("CARGO_PKG_VERSION").to_owned(), state })
+            encode(&SnapshotForm {
+                format: SNAPSHOT_FORMAT,
+                written_by: env!("CARGO_PKG_VERSION").to_owned(),
+                state,
+            })
         })
     }
 
@@ -143,4 +153,3 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
-

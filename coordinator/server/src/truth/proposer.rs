@@ -45,7 +45,11 @@ impl std::fmt::Debug for Truth {
 
 impl Truth {
     pub(crate) fn new(consensus: Handle<Vec<Applied>>, published: Arc<Published>) -> Self {
-        Self { consensus: Arc::new(consensus), published, last: Arc::new(Mutex::new(Instant::now())) }
+        Self {
+            consensus: Arc::new(consensus),
+            published,
+            last: Arc::new(Mutex::new(Instant::now())),
+        }
     }
 
     /// The newest view of this peer; it may lag behind what others were told.

@@ -27,7 +27,9 @@ fn attributes(kind: &EventKind) -> BTreeMap<String, String> {
         put("run", run.to_string());
     }
     match kind {
-        EventKind::RunFinished { state, .. } | EventKind::TaskFinished { state, .. } => put("state", state.clone()),
+        EventKind::RunFinished { state, .. } | EventKind::TaskFinished { state, .. } => {
+            put("state", state.clone())
+        }
         EventKind::AttemptFinished { outcome, .. } => put("outcome", outcome.clone()),
         EventKind::AttemptPlaced { nodes, devices, .. } => {
             put("nodes", nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
@@ -41,7 +43,8 @@ fn attributes(kind: &EventKind) -> BTreeMap<String, String> {
             put("model", model.to_string());
             put("version", to.map(|to| to.to_string()).unwrap_or_default());
         }
-        EventKind::VersionRegistered { model, version, .. } | EventKind::RevisionCreated { model, version, .. } => {
+        EventKind::VersionRegistered { model, version, .. }
+        | EventKind::RevisionCreated { model, version, .. } => {
             put("model", model.to_string());
             put("version", version.to_string());
         }

@@ -25,7 +25,10 @@ pub(crate) fn model(state: &State, model: &Model) -> v1::Model {
                 task: version.task.to_string(),
                 created_ms: version.created_at.0,
                 status: version.status.as_str().to_owned(),
-                gate_record: version.gate_record.map(|record| record.to_string()).unwrap_or_default(),
+                gate_record: version
+                    .gate_record
+                    .map(|record| record.to_string())
+                    .unwrap_or_default(),
                 commit: commit(version).unwrap_or_default(),
             })
             .collect(),
@@ -44,7 +47,11 @@ pub(crate) fn model(state: &State, model: &Model) -> v1::Model {
 
 /// A gate task with its record, if it has decided.
 pub(crate) fn gate(core: &Core, task: &Task) -> v1::GateView {
-    let mut view = v1::GateView { task: task.key.to_string(), reason: task.reason.clone(), ..Default::default() };
+    let mut view = v1::GateView {
+        task: task.key.to_string(),
+        reason: task.reason.clone(),
+        ..Default::default()
+    };
     let Some(gate) = &task.gate else { return view };
     view.verdict = gate.verdict.as_str().to_owned();
     view.decision = match gate.decision {
@@ -73,15 +80,18 @@ pub(crate) fn gate(core: &Core, task: &Task) -> v1::GateView {
 pub(crate) fn deployment(core: &Core, state: &State, deployment: &Deployment) -> v1::Deployment {
     let rolling = deployment.rolling();
     let newest = deployment.revisions.last();
-    let word = match (rolling.map(|revision| revision.state), deployment.serving, newest.map(|r| r.state)) {
-        (Some(RevisionState::Canary), _, _) => "canary",
-        (Some(_), _, _) => "starting",
-        (None, _, Some(RevisionState::RolledBack)) => "rolled_back",
-        (None, _, Some(RevisionState::Failed)) => "failed",
-        (None, Some(_), _) => "serving",
-        (None, None, _) => "retired",
-    };
-    let shown = rolling.or_else(|| deployment.serving.and_then(|n| deployment.revision(n))).or(newest);
+    let word =
+        match (rolling.map(|revision| revision.state), deployment.serving, newest.map(|r| r.state))
+        {
+            (Some(RevisionState::Canary), _, _) => "canary",
+            (Some(_), _, _) => "starting",
+            (None, _, Some(RevisionState::RolledBack)) => "rolled_back",
+            (None, _, Some(RevisionState::Failed)) => "failed",
+            (None, Some(_), _) => "serving",
+            (None, None, _) => "retired",
+        };
+    let shown =
+        rolling.or_else(|| deployment.serving.and_then(|n| deployment.revision(n))).or(newest);
     let addresses = state
         .nodes
         .values()
@@ -92,10 +102,17 @@ pub(crate) fn deployment(core: &Core, state: &State, deployment: &Deployment) ->
         project: deployment.project.to_string(),
         name: deployment.name.to_string(),
         model: shown.map(|revision| revision.spec.model.to_string()).unwrap_or_default(),
-        alias: shown.and_then(|revision| revision.spec.alias.as_ref()).map(ToString::to_string).unwrap_or_default(),
+        alias: shown
+            .and_then(|revision| revision.spec.alias.as_ref())
+            .map(ToString::to_string)
+            .unwrap_or_default(),
         state: word.to_owned(),
         serving_revision: deployment.serving.unwrap_or(0),
-        revisions: deployment.revisions.iter().map(|own| revision(core, state, deployment, own)).collect(),
+        revisions: deployment
+            .revisions
+            .iter()
+            .map(|own| revision(core, state, deployment, own))
+            .collect(),
         addresses,
     }
 }
@@ -142,9 +159,9 @@ fn revision(
 fn replica(state: &State, task: &Task, ready: bool) -> v1::Replica {
     let worker = task.attempts.last().and_then(|attempt| attempt.workers.first());
     let running = worker.is_some_and(|worker| worker.phase == WorkerPhase::Running);
-    let address = worker
-        .filter(|worker| worker.port != 0)
-        .and_then(|worker| Some(format!("{}:{}", state.nodes.get(&worker.node)?.address, worker.port)));
+    let address = worker.filter(|worker| worker.port != 0).and_then(|worker| {
+        Some(format!("{}:{}", state.nodes.get(&worker.node)?.address, worker.port))
+    });
     v1::Replica {
         task: task.key.to_string(),
         node: worker.map(|worker| worker.node.to_string()).unwrap_or_default(),

@@ -17,8 +17,16 @@ pub(crate) fn node(live: &Live, node: &Node) -> v1::Node {
             memory_bytes: device.memory.0,
             simulated: device.simulated,
             health: device.unhealthy.clone().unwrap_or_else(|| "ok".to_owned()),
-            held_by: node.used.devices.get(&device.uuid).map(ToString::to_string).unwrap_or_default(),
-            last: samples.iter().find(|sample| sample.uuid == device.uuid).and_then(|sample| sample.last),
+            held_by: node
+                .used
+                .devices
+                .get(&device.uuid)
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+            last: samples
+                .iter()
+                .find(|sample| sample.uuid == device.uuid)
+                .and_then(|sample| sample.last),
         })
         .collect();
     let sick = node.devices.iter().filter(|device| device.unhealthy.is_some()).count();
@@ -27,7 +35,11 @@ pub(crate) fn node(live: &Live, node: &Node) -> v1::Node {
         name: node.name.to_string(),
         liveness: node.liveness.as_str().to_owned(),
         eligibility: node.eligibility.as_str().to_owned(),
-        health: if sick == 0 { "ok".to_owned() } else { format!("{sick} of {} devices unhealthy", node.devices.len()) },
+        health: if sick == 0 {
+            "ok".to_owned()
+        } else {
+            format!("{sick} of {} devices unhealthy", node.devices.len())
+        },
         cpu_milli: node.cpu.0,
         cpu_milli_used: node.used.cpu.0,
         memory_bytes: node.memory.0,
@@ -39,7 +51,11 @@ pub(crate) fn node(live: &Live, node: &Node) -> v1::Node {
         isolation: node.isolation.clone(),
         workers: node.workers.iter().map(ToString::to_string).collect(),
         orphans: node.orphans.clone(),
-        last_seen_ms: if live.silence(&node.name).is_some() { crate::clock::wall_ms() - silent } else { 0 },
+        last_seen_ms: if live.silence(&node.name).is_some() {
+            crate::clock::wall_ms() - silent
+        } else {
+            0
+        },
         boot_id: node.boot_id.clone(),
         reason: node.reason.clone(),
         gateway: node.gateway.clone(),

@@ -21,7 +21,11 @@ pub(crate) fn run_summary(state: &State, run: &Run) -> v1::Run {
 /// A run with all that is known of it.
 pub(crate) fn run(state: &State, live: &Live, run: &Run) -> v1::Run {
     let mut view = base(run);
-    let defined = run.pipeline.stages.iter().map(|stage| (stage.name.clone(), stage.kind.noun(), stage.needs.clone()));
+    let defined = run
+        .pipeline
+        .stages
+        .iter()
+        .map(|stage| (stage.name.clone(), stage.kind.noun(), stage.needs.clone()));
     let added = run
         .stages
         .keys()
@@ -29,7 +33,10 @@ pub(crate) fn run(state: &State, live: &Live, run: &Run) -> v1::Run {
         .map(|name| (name.clone(), "evaluation", Vec::new()));
     for (name, kind, needs) in defined.chain(added) {
         let Some(mut stage) = stage_base(run, &name, kind, &needs) else { continue };
-        stage.tasks = state.stage_tasks(&run.project, &run.name, &name).map(|t| task(state, live, t)).collect();
+        stage.tasks = state
+            .stage_tasks(&run.project, &run.name, &name)
+            .map(|t| task(state, live, t))
+            .collect();
         if let [only] = stage.tasks.as_slice() {
             stage.reason.clone_from(&only.reason);
             if stage.state == "running" {
@@ -90,7 +97,8 @@ fn cost(state: &State, run: &Run) -> (u64, u64) {
         for task in state.stage_tasks(&run.project, &run.name, stage) {
             for attempt in &task.attempts {
                 let end = attempt.ended_at.unwrap_or(state.clock.wall);
-                let devices: u64 = attempt.workers.iter().map(|worker| worker.devices.len() as u64).sum();
+                let devices: u64 =
+                    attempt.workers.iter().map(|worker| worker.devices.len() as u64).sum();
                 sum.0 += end.since(attempt.started_at.unwrap_or(end)).0 * devices;
                 sum.1 += attempt.exit.as_ref().map_or(0, |exit| exit.cpu.0);
             }
@@ -100,7 +108,8 @@ fn cost(state: &State, run: &Run) -> (u64, u64) {
 }
 
 fn task(state: &State, live: &Live, task: &Task) -> v1::Task {
-    let attempts: Vec<v1::Attempt> = task.attempts.iter().map(|a| attempt(state, live, task, a)).collect();
+    let attempts: Vec<v1::Attempt> =
+        task.attempts.iter().map(|a| attempt(state, live, task, a)).collect();
     let last = task.attempts.last();
     v1::Task {
         key: task.key.to_string(),
@@ -143,10 +152,9 @@ fn word(state: &State, task: &Task, last: Option<&Attempt>) -> String {
     let Some(attempt) = last.filter(|_| task.state == TaskState::Active) else {
         return task.state.as_str().to_owned();
     };
-    let unheard = attempt
-        .workers
-        .iter()
-        .any(|worker| state.nodes.get(&worker.node).is_none_or(|node| node.liveness != Liveness::Ready));
+    let unheard = attempt.workers.iter().any(|worker| {
+        state.nodes.get(&worker.node).is_none_or(|node| node.liveness != Liveness::Ready)
+    });
     if unheard {
         "unknown".to_owned()
     } else if attempt.started_at.is_none() {
@@ -165,12 +173,18 @@ fn attempt(state: &State, live: &Live, task: &Task, attempt: &Attempt) -> v1::At
         Some(Outcome::Ended { cause: Cause::Error, reason }) => ("error", reason.clone()),
         Some(Outcome::Ended { cause: Cause::Cancelled, reason }) => ("cancelled", reason.clone()),
     };
-    let unheard = |worker: &Worker| state.nodes.get(&worker.node).is_none_or(|n| n.liveness != Liveness::Ready);
+    let unheard = |worker: &Worker| {
+        state.nodes.get(&worker.node).is_none_or(|n| n.liveness != Liveness::Ready)
+    };
     let phase = match (&attempt.outcome, attempt.started_at) {
         (Some(_), _) => "finished",
         (None, _) if attempt.workers.iter().any(unheard) => "unknown",
         (None, Some(_)) => "running",
-        (None, None) if attempt.workers.iter().all(|worker| worker.phase == WorkerPhase::Placed) => "placed",
+        (None, None)
+            if attempt.workers.iter().all(|worker| worker.phase == WorkerPhase::Placed) =>
+        {
+            "placed"
+        }
         (None, None) => "preparing",
     };
     v1::Attempt {
@@ -194,7 +208,12 @@ fn attempt(state: &State, live: &Live, task: &Task, attempt: &Attempt) -> v1::At
     }
 }
 
-fn worker(key: &WorkerKey, worker: &Worker, report: Option<WorkerReport>, attempt: &Attempt) -> v1::Worker {
+fn worker(
+    key: &WorkerKey,
+    worker: &Worker,
+    report: Option<WorkerReport>,
+    attempt: &Attempt,
+) -> v1::Worker {
     // Of a gang, the attempt keeps the decisive worker's exit; each worker's own is the agent's last word.
     let own = report.as_ref().and_then(|report| report.exit.as_ref());
     let kept = attempt.exit.as_ref().filter(|_| attempt.workers.len() == 1);
@@ -217,11 +236,18 @@ fn worker(key: &WorkerKey, worker: &Worker, report: Option<WorkerReport>, attemp
         exit_code: own.map_or_else(|| kept.and_then(|exit| exit.code), |exit| exit.code),
         signal: own.map_or_else(|| kept.and_then(|exit| exit.signal), |exit| exit.signal),
         oom: own.map_or_else(|| kept.is_some_and(|exit| exit.oom), |exit| exit.oom),
-        memory_peak_bytes: own.map_or_else(|| kept.map_or(0, |e| e.memory_peak.0), |exit| exit.memory_peak_bytes),
+        memory_peak_bytes: own
+            .map_or_else(|| kept.map_or(0, |e| e.memory_peak.0), |exit| exit.memory_peak_bytes),
         cpu_ms: own.map_or_else(|| kept.map_or(0, |exit| exit.cpu.0), |exit| exit.cpu_ms),
-        log_bytes: report.as_ref().map_or(worker.log.to, |report| report.log_end.max(worker.log.to)),
+        log_bytes: report
+            .as_ref()
+            .map_or(worker.log.to, |report| report.log_end.max(worker.log.to)),
         log_sealed_bytes: worker.log.to,
-        detail: worker.wedged.clone().or_else(|| report.map(|report| report.detail)).unwrap_or_default(),
+        detail: worker
+            .wedged
+            .clone()
+            .or_else(|| report.map(|report| report.detail))
+            .unwrap_or_default(),
         port: u32::from(worker.port),
     }
 }

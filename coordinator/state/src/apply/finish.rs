@@ -198,6 +198,13 @@ impl State {
 
     /// The wait before another attempt, if the outcome calls for one.
     fn retry_after(&mut self, key: &AttemptKey, outcome: &Outcome) -> Option<DurationMs> {
+        // A replica is to serve until it is stopped: one that ends well has ended all the same.
+        if let (Outcome::Succeeded, Parent::Revision { deployment, revision }) =
+            (outcome, &key.task.parent)
+        {
+            let state = self.deployment(&key.task.project, deployment)?.revision(*revision)?.state;
+            return restart_after(state, key.number);
+        }
         let cause = match outcome {
             Outcome::Succeeded | Outcome::Ended { cause: Cause::Cancelled, .. } => return None,
             Outcome::Ended { cause, .. } => *cause,
@@ -215,8 +222,7 @@ impl State {
             Parent::Revision { deployment, revision } => {
                 let state =
                     self.deployment(&key.task.project, deployment)?.revision(*revision)?.state;
-                return matches!(state, RevisionState::Serving | RevisionState::Warm)
-                    .then_some(DurationMs(1_000 << key.number.min(6)));
+                return restart_after(state, key.number);
             }
         };
         let task = self.task_mut(&key.task).ok()?;
@@ -253,4 +259,10 @@ impl State {
             );
         }
     }
+}
+
+/// The wait before a replica is started again, while its revision should serve.
+fn restart_after(state: RevisionState, attempts: u32) -> Option<DurationMs> {
+    matches!(state, RevisionState::Serving | RevisionState::Warm)
+        .then_some(DurationMs(1_000 << attempts.min(6)))
 }
