@@ -1,10 +1,11 @@
 //! The demo is a test: it holds itself to its own story and exits 0 only if every step ended as told.
 
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use runyard_harness::{skipped, wait_for};
+use runyard_harness::{processes_of, skipped, wait_for};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_runyard");
 
@@ -29,20 +30,21 @@ fn demo(dir: &Path) -> Command {
 }
 
 fn folder(prefix: &str) -> tempfile::TempDir {
-    tempfile::Builder::new().prefix(prefix).tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder")
+    tempfile::Builder::new()
+        .prefix(prefix)
+        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+        .expect("a folder")
 }
 
-/// Processes of the binary that mention a folder.
-fn processes_of(folder: &Path) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let text = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text).replace('\0', " ");
-        if text.contains(&*folder.to_string_lossy()) {
-            found.push(text);
-        }
-    }
-    found
+/// The ports of this host that the demo named.
+fn ports(said: &str) -> Vec<u16> {
+    let parts = said.split("127.0.0.1:").skip(1);
+    let mut ports: Vec<u16> = parts
+        .filter_map(|part| part.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok())
+        .collect();
+    ports.sort_unstable();
+    ports.dedup();
+    ports
 }
 
 #[test]
@@ -54,7 +56,9 @@ fn the_demo_ends_as_it_is_described() {
         String::from_utf8_lossy(&output.stderr).into_owned(),
     );
     let told = format!("{said}\n{errors}");
-    if told.contains("cannot build the Python environment") || told.contains("the demo cannot start") {
+    if told.contains("cannot build the Python environment")
+        || told.contains("the demo cannot start")
+    {
         let why = told.lines().rfind(|line| line.contains("cannot")).unwrap_or_default();
         return skipped("the_demo_ends_as_it_is_described", why);
     }
@@ -74,7 +78,8 @@ fn the_demo_ends_as_it_is_described() {
         assert!(said.contains(part), "`{part}` is missing in\n{told}");
     }
     assert_eq!(processes_of(dir.path()), Vec::<String>::new(), "left behind");
-    let left: Vec<_> = std::fs::read_dir(dir.path()).expect("is there").flatten().map(|e| e.file_name()).collect();
+    let left: Vec<_> =
+        std::fs::read_dir(dir.path()).expect("is there").flatten().map(|e| e.file_name()).collect();
     assert!(left.iter().all(|name| name == "config"), "left behind: {left:?}");
 }
 
@@ -102,6 +107,19 @@ fn ctrl_c_leaves_no_process_behind() {
     assert_eq!(status.code(), Some(130));
     assert!(begun.elapsed() < Duration::from_secs(30), "it took {:?}", begun.elapsed());
     assert_eq!(processes_of(dir.path()), Vec::<String>::new(), "left behind");
+}
+
+#[test]
+fn what_is_missing_is_said_in_one_message_before_anything_starts() {
+    let dir = folder("demo-");
+    let output = demo(dir.path()).env("PATH", dir.path()).output().expect("the binary starts");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    for part in ["the demo cannot start", "no `python3` and no `uv`", "install Python 3.9 or newer"]
+    {
+        assert!(errors.contains(part), "`{part}` is missing in {errors}");
+    }
+    assert!(output.stdout.is_empty(), "nothing was begun");
 }
 
 fn nix_pid(child: &std::process::Child) -> nix::unistd::Pid {

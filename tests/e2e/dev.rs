@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use runyard_harness::{wait_for, write_files};
+use runyard_harness::{processes_of, wait_for, write_files};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_runyard");
 
@@ -38,7 +38,9 @@ fn dev(folder: &Path) -> Dev {
 
 fn bare(folder: &Path) -> Command {
     let mut command = Command::new(BINARY);
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RUNYARD_")) {
+    for (name, _) in
+        std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RUNYARD_"))
+    {
         command.env_remove(name);
     }
     command
@@ -51,37 +53,28 @@ fn bare(folder: &Path) -> Command {
 
 fn pid_of(folder: &Path, name: &str) -> i32 {
     let path = folder.join(format!(".runyard/dev/pids/{name}.json"));
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let text = std::fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let value: serde_json::Value = serde_json::from_str(&text).expect("json");
     value["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).expect("a number")
-}
-
-/// Processes that mention a folder, workers' own included.
-fn left(folder: &Path) -> Vec<String> {
-    let needle = folder.display().to_string();
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let texts = entries.filter_map(|entry| {
-        let words = std::fs::read(entry.path().join("cmdline")).ok()?;
-        let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-        let ours = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(&needle);
-        let is = ours(&words) || (ours(&environment) && environment.windows(14).any(|w| w == b"RUNYARD_WORKER"));
-        is.then(|| String::from_utf8_lossy(&words).replace('\0', " "))
-    });
-    texts.collect()
 }
 
 #[test]
 fn dev_adopts_restarts_and_leaves_nothing() {
     let dir = tempfile::tempdir().expect("a folder");
     let folder = dir.path().canonicalize().expect("is there");
-    write_files(&folder, &[("runyard.yaml", "version: 1\nname: long\nstages:\n  a: { run: \"sleep 1000\" }\n")]);
+    write_files(
+        &folder,
+        &[("runyard.yaml", "version: 1\nname: long\nstages:\n  a: { run: \"sleep 1000\" }\n")],
+    );
     let mut first = dev(&folder);
-    let before: Vec<i32> = ["coordinator", "node-1", "node-2"].iter().map(|n| pid_of(&folder, n)).collect();
+    let before: Vec<i32> =
+        ["coordinator", "node-1", "node-2"].iter().map(|n| pid_of(&folder, n)).collect();
     // The command line finds it without being told.
     let submitted = bare(&folder).args(["run", "-d"]).output().expect("the binary starts");
     assert!(submitted.status.success(), "{}", String::from_utf8_lossy(&submitted.stderr));
     wait_for("the stage to run", Duration::from_secs(20), || {
-        let running = left(&folder);
+        let running = processes_of(&folder);
         let found = running.iter().any(|text| text.contains("sleep 1000"));
         if found { Ok(()) } else { Err(format!("{running:?}")) }
     });
@@ -89,18 +82,25 @@ fn dev_adopts_restarts_and_leaves_nothing() {
     first.child.kill().expect("it lives");
     first.child.wait().expect("it ends");
     let mut second = dev(&folder);
-    assert!(second.said.contains("adopted what was left running: coordinator, node-1, node-2"), "{}", second.said);
-    let after: Vec<i32> = ["coordinator", "node-1", "node-2"].iter().map(|n| pid_of(&folder, n)).collect();
+    assert!(
+        second.said.contains("adopted what was left running: coordinator, node-1, node-2"),
+        "{}",
+        second.said
+    );
+    let after: Vec<i32> =
+        ["coordinator", "node-1", "node-2"].iter().map(|n| pid_of(&folder, n)).collect();
     assert_eq!(before, after);
 
     kill(Pid::from_raw(before[1]), Signal::SIGKILL).expect("it lives");
-    wait_for("node-1 to be started again", Duration::from_secs(20), || match pid_of(&folder, "node-1") {
-        pid if pid != before[1] => Ok(()),
-        pid => Err(format!("still {pid}")),
+    wait_for("node-1 to be started again", Duration::from_secs(20), || {
+        match pid_of(&folder, "node-1") {
+            pid if pid != before[1] => Ok(()),
+            pid => Err(format!("still {pid}")),
+        }
     });
 
     kill(Pid::from_raw(second.child.id().cast_signed()), Signal::SIGINT).expect("it lives");
     let ended = second.child.wait().expect("it ends");
     assert!(ended.success(), "{ended}");
-    assert_eq!(left(&folder), Vec::<String>::new(), "left behind");
+    assert_eq!(processes_of(&folder), Vec::<String>::new(), "left behind");
 }

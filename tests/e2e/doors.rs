@@ -11,7 +11,9 @@ const BINARY: &str = env!("CARGO_BIN_EXE_runyard");
 fn runyard(args: &[&str]) -> Output {
     let mut command = Command::new("timeout");
     command.args(["20", BINARY]).args(args).stdin(Stdio::null());
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RUNYARD_")) {
+    for (name, _) in
+        std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RUNYARD_"))
+    {
         command.env_remove(name);
     }
     command.output().expect("the binary starts")
@@ -58,7 +60,11 @@ fn a_second_server_on_a_directory_is_refused() {
 fn a_second_agent_on_a_directory_is_refused() {
     let cluster = Cluster::builder(BINARY).agents(1).start();
     let dir = cluster.root().join("cluster/agents/node-1").display().to_string();
-    refused(&runyard(&["agent", "--dir", &dir, "--node", "node-1"]), 6, &["another agent uses", &dir]);
+    refused(
+        &runyard(&["agent", "--dir", &dir, "--node", "node-1"]),
+        6,
+        &["another agent uses", &dir],
+    );
 }
 
 #[test]
@@ -75,7 +81,11 @@ fn a_directory_that_cannot_be_written_is_named() {
 fn a_server_without_a_group_and_an_agent_without_a_token_say_what_to_do() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("none").display().to_string();
-    refused(&runyard(&["server", "--dir", &path, "--listen", "127.0.0.1:0"]), 5, &["runyard server init"]);
+    refused(
+        &runyard(&["server", "--dir", &path, "--listen", "127.0.0.1:0"]),
+        5,
+        &["runyard server init"],
+    );
     refused(&runyard(&["agent", "--dir", &path, "--node", "n"]), 4, &["runyard token create"]);
 }
 
@@ -89,7 +99,8 @@ fn a_second_dev_on_a_directory_is_refused() {
 #[test]
 fn a18_a_join_token_is_good_once() {
     let cluster = Cluster::builder(BINARY).agents(0).start();
-    let said = cluster.cli(cluster.root(), &["token", "create", "agent", "late", "-o", "json"]).exits(0);
+    let said =
+        cluster.cli(cluster.root(), &["token", "create", "agent", "late", "-o", "json"]).exits(0);
     let token = said.json()["token"].as_str().expect("a token").to_owned();
     let join = format!("{token}@{}", cluster.address());
     let start = |name: &str| {
@@ -136,7 +147,10 @@ impl Namespace {
             format!("-n {n} link set {inner} up"),
             format!("-n {n} link set lo up"),
         ] {
-            let done = Command::new("ip").args(line.split(' ')).output().map_err(|e| format!("ip: {e}"))?;
+            let done = Command::new("ip")
+                .args(line.split(' '))
+                .output()
+                .map_err(|e| format!("ip: {e}"))?;
             if !done.status.success() {
                 return Err(format!("ip {line}: {}", String::from_utf8_lossy(&done.stderr).trim()));
             }
@@ -171,7 +185,8 @@ fn an_agent_joins_from_another_network_namespace() {
     let announced = dir.path().join("server/address.json");
     let address = wait_for("the coordinator", Duration::from_secs(20), || {
         let text = std::fs::read_to_string(&announced).map_err(|error| error.to_string())?;
-        let said: serde_json::Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        let said: serde_json::Value =
+            serde_json::from_str(&text).map_err(|error| error.to_string())?;
         said["address"].as_str().map(str::to_owned).ok_or(text)
     });
     let group = std::fs::read_to_string(dir.path().join("server/group.json")).expect("is there");
@@ -194,7 +209,17 @@ fn an_agent_joins_from_another_network_namespace() {
     let created = cli(&["token", "create", "agent", "far", "-o", "json"]);
     let join = format!("{}@{address}", created["token"].as_str().expect("a token"));
     let mut agent = Command::new("ip")
-        .args(["netns", "exec", &space.name, BINARY, "agent", "--node", "far", "--simulate-gpus", "1"])
+        .args([
+            "netns",
+            "exec",
+            &space.name,
+            BINARY,
+            "agent",
+            "--node",
+            "far",
+            "--simulate-gpus",
+            "1",
+        ])
         .args(["--join", &join, "--dir"])
         .arg(dir.path().join("agent"))
         .stdin(Stdio::null())

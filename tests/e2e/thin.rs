@@ -152,3 +152,25 @@ fn the_cluster_goes_on_after_all_of_it_was_killed_at_once() {
     assert_eq!(over["state"], "succeeded", "{over}");
     assert_whole(&log(&cluster, &format!("{run}/make")));
 }
+
+#[test]
+fn whoever_follows_a_run_reads_on_after_the_coordinator_was_killed() {
+    let mut dice = Dice::new();
+    let mut cluster = Cluster::builder(BINARY).agents(1).start();
+    let folder = repository(&cluster);
+    let follower = cluster.cli_begun(&folder, &["run"]);
+    wait_for("the run to be there", Duration::from_secs(20), || cluster.run("thin-1"));
+    wait_running(&cluster, "thin-1");
+    for _ in 0..2 {
+        std::thread::sleep(Duration::from_millis(dice.between(50, 500)));
+        cluster.kill(COORDINATOR);
+        std::thread::sleep(Duration::from_millis(dice.between(0, 500)));
+        cluster.start(COORDINATOR);
+    }
+    let output = follower.wait_with_output().expect("it ends");
+    let (said, errors) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}\n{errors}");
+    let lines: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("make │ ")).collect();
+    assert_whole(&lines.join("\n"));
+}

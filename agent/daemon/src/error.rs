@@ -35,6 +35,19 @@ pub enum AgentError {
         /// The name that was asked for.
         wanted: String,
     },
+    /// What tells its workers from others' is lost, and there are workers.
+    #[error(
+        "`{}` cannot be read ({why}), and `{}` holds workers that only it can tell; put the file back, or, if none of them runs any more, move that folder away",
+        path.display(), spaces.display()
+    )]
+    Forgotten {
+        /// The file.
+        path: PathBuf,
+        /// The workers' folders.
+        spaces: PathBuf,
+        /// Why it can't be read.
+        why: io::Error,
+    },
     /// The folder belongs to another group than the token.
     #[error(
         "`{}` belongs to another group than the join token; give this agent a state directory of its own",

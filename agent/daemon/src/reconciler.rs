@@ -94,10 +94,11 @@ fn follow(shared: &Arc<Shared>, job: &Arc<Job>) {
     let (agent, one) = (shared.clone(), job.clone());
     shared.spawn("supervise", async move { worker::supervise(&agent, &one).await });
     let (agent, one) = (shared.clone(), job.clone());
-    shared.spawn("series", async move { log::follow_metrics(&agent, &one).await });
-    let (agent, one) = (shared.clone(), job.clone());
     shared.spawn("seal", async move {
-        if log::follow(&agent, &one).await {
+        // Both to their end: whoever is told so may remove the folder that they read.
+        let (sealed, ()) =
+            tokio::join!(log::follow(&agent, &one), log::follow_metrics(&agent, &one));
+        if sealed {
             agent.tell(Input::Sealed { key: one.key.clone() }).await;
         }
     });
@@ -141,6 +142,7 @@ fn phase(phase: Phase) -> wire::Phase {
         Phase::Prepared => wire::Phase::Prepared,
         Phase::Running => wire::Phase::Running,
         Phase::Publishing => wire::Phase::Publishing,
+        Phase::Finished => wire::Phase::Finished,
         Phase::Released => wire::Phase::Released,
     }
 }

@@ -35,7 +35,7 @@ const EXPIRE_EVERY: Duration = Duration::from_secs(600);
 pub async fn run(mut config: Config, stop: CancellationToken) -> Result<(), AgentError> {
     let dir = StateDir::open(&config.state_dir)?;
     let paths = dir.paths.clone();
-    let mut memory = Memory::load(&paths);
+    let mut memory = Memory::load(&paths)?;
     let Joined { identity, addresses } = tokio::select! {
         // Cancel-safe: a token that was sent may be used up; the stop was asked for.
         joined = link::identity(&config, &paths, &mut memory) => joined?,

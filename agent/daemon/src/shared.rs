@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use runyard_blobs::{Cache, Remote};
@@ -11,7 +12,7 @@ use runyard_gateway::Gateway;
 use runyard_proto::agent as wire;
 use runyard_runtime::environment::{Built, Environments};
 use runyard_runtime::workspace::Workspace;
-use runyard_runtime::{Isolation, Launcher, WorkerDir};
+use runyard_runtime::{Isolation, Launcher, State, WorkerDir, WorkerError};
 use runyard_transport::task;
 use runyard_types::{Digest, ProjectName, WorkerKey};
 use tokio::sync::{Notify, mpsc, watch};
@@ -220,9 +221,18 @@ impl Job {
     pub(crate) fn shim_path(&self, paths: &Paths) -> PathBuf {
         paths.workers().join(&self.uid)
     }
-    /// The shim's folder, if it is there.
-    pub(crate) fn shim(&self, paths: &Paths) -> Option<WorkerDir> {
-        WorkerDir::adopt(&self.shim_path(paths)).ok()
+    /// The shim's folder; `None` only when there is certainly none. What can't be looked at now
+    /// (no descriptor left, a disk that stumbles) may hold a shim that lives.
+    pub(crate) fn shim(&self, paths: &Paths) -> Result<Option<WorkerDir>, WorkerError> {
+        shim_at(&self.shim_path(paths))
+    }
+    /// Nothing more will be written by it, and that is certain.
+    pub(crate) fn is_over(&self, paths: &Paths) -> bool {
+        let state = |worker: WorkerDir| worker.state();
+        match self.shim(paths).and_then(|worker| worker.map(state).transpose()) {
+            Ok(None | Some(State::Released | State::Lost { .. })) => true,
+            Ok(Some(State::Prepared | State::Running | State::Finished)) | Err(_) => false,
+        }
     }
     /// What the agent keeps of the worker.
     pub(crate) fn folder(&self, paths: &Paths) -> PathBuf {
@@ -230,6 +240,15 @@ impl Job {
     }
     pub(crate) fn workspace(&self, paths: &Paths) -> Workspace {
         Workspace::open(&self.folder(paths).join("space"))
+    }
+}
+
+/// The shim's folder at a path; `None` only when nothing is there.
+pub(crate) fn shim_at(path: &Path) -> Result<Option<WorkerDir>, WorkerError> {
+    match WorkerDir::adopt(path) {
+        Ok(worker) => Ok(Some(worker)),
+        Err(WorkerError::Io(error)) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The agent's folder: who has it, what it remembers.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
@@ -92,27 +93,37 @@ impl StateDir {
 
 impl Memory {
     /// What was kept, or a beginning.
-    pub(crate) fn load(paths: &Paths) -> Self {
-        let kept = fs::read(paths.memory()).ok();
+    ///
+    /// # Errors
+    /// It can't be read, and there are workers: by its agent's name they are known, and an agent of
+    /// another name would take those that run for none.
+    pub(crate) fn load(paths: &Paths) -> Result<Self, AgentError> {
         let fresh = || Self {
             agent: ulid::Ulid::generate().to_string(),
             addresses: Vec::new(),
             session_counter: 0,
         };
-        match kept.map(|bytes| serde_json::from_slice(&bytes)) {
-            Some(Ok(memory)) => memory,
-            Some(Err(error)) => {
-                tracing::warn!(%error, path = %paths.memory().display(), "unreadable; begun anew");
-                fresh()
-            }
-            None => fresh(),
+        let path = paths.memory();
+        let kept = fs::read(&path);
+        let why = match kept.and_then(|bytes| serde_json::from_slice(&bytes).map_err(Into::into)) {
+            Ok(memory) => return Ok(memory),
+            Err(error) => error,
+        };
+        let spaces = paths.spaces();
+        let mut workers = fs::read_dir(&spaces).map_err(AgentError::io("look into", &spaces))?;
+        if workers.next().is_some() {
+            return Err(AgentError::Forgotten { path, spaces, why });
         }
+        if why.kind() != std::io::ErrorKind::NotFound {
+            tracing::warn!(error = %why, path = %path.display(), "unreadable; begun anew");
+        }
+        Ok(fresh())
     }
 
     pub(crate) fn save(&self, paths: &Paths) -> Result<(), AgentError> {
         let path = paths.memory();
         let text = serde_json::to_vec_pretty(self).expect("names and numbers are JSON");
-        replace(&path, &text).map_err(AgentError::io("write", &path))
+        replace_durably(&path, &text).map_err(AgentError::io("write", &path))
     }
 }
 
@@ -131,6 +142,19 @@ impl Paths {
     /// neither stop nor repeat anything.
     pub(crate) fn save_position(&self, at: Position) -> std::io::Result<()> {
         replace(&self.position(), format!("{} {}\n", at.generation, at.index).as_bytes())
+    }
+}
+
+/// Replaces a file whole; after a power cut, too, the old or the new one is there.
+fn replace_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let aside = path.with_extension("new");
+    let mut file = fs::File::create(&aside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&aside, path)?;
+    match path.parent() {
+        Some(folder) => fs::File::open(folder)?.sync_all(),
+        None => Ok(()),
     }
 }
 
@@ -165,10 +189,25 @@ mod tests {
         assert_eq!(dir.paths.load_position(), at);
         fs::write(dir.paths.position(), "torn").expect("written");
         assert_eq!(dir.paths.load_position(), Position::default());
-        let mut memory = Memory::load(&dir.paths);
+        let mut memory = Memory::load(&dir.paths).expect("a beginning");
         memory.session_counter = 9;
         memory.save(&dir.paths).expect("written");
-        let again = Memory::load(&dir.paths);
+        let again = Memory::load(&dir.paths).expect("kept");
         assert_eq!((again.session_counter, again.agent), (9, memory.agent));
+    }
+
+    #[test]
+    fn f24_an_agent_that_forgot_its_name_does_not_start_over_its_workers() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let dir = StateDir::open(folder.path()).expect("free");
+        fs::write(dir.paths.memory(), "{ torn").expect("written");
+        Memory::load(&dir.paths).expect("nobody is lost: begun anew");
+        fs::create_dir(dir.paths.spaces().join("train-1")).expect("a worker");
+        let refused = Memory::load(&dir.paths).expect_err("torn").to_string();
+        assert!(refused.contains("agent.json") && refused.contains("spaces"), "{refused}");
+        fs::remove_file(dir.paths.memory()).expect("removed");
+        Memory::load(&dir.paths).expect_err("gone");
+        fs::create_dir(dir.paths.memory()).expect("made");
+        Memory::load(&dir.paths).expect_err("not to be read");
     }
 }

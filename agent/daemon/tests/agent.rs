@@ -132,6 +132,66 @@ async fn f24_a_killed_agent_adopts_the_living_and_finishes_the_dead() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn f24_a_shim_that_cannot_be_looked_at_is_not_taken_for_gone() {
+    let group = Group::start().await;
+    let agent = group.agent("a");
+    let (gate, mark) = (group.folder.path().join("gate"), group.folder.path().join("mark"));
+    let mut worker = group.worker(
+        "train",
+        &format!(
+            "echo start >>{}; until [ -e {} ]; do sleep 0.02; done; mkdir out; echo 1 >out/n",
+            mark.display(),
+            gate.display()
+        ),
+    );
+    spec(&mut worker).outputs = vec![output("n", "out")];
+    group.heard.want(|set| set.workers = vec![worker.clone()]).await;
+    group.wait("the stage to run", |_| mark.exists().then_some(())).await;
+    group.phase(&worker.key, Phase::Running).await;
+    agent.kill();
+    // A loop of links: an error that no look gets past, and not "not found".
+    let workers = group.state_dir("a").join("workers");
+    let dirs = runyard_runtime::WorkerDir::scan(&workers).expect("listed");
+    let (spec_file, aside) = (dirs[0].path().join("spec"), dirs[0].path().join("spec.aside"));
+    std::fs::rename(&spec_file, &aside).expect("moved");
+    std::os::unix::fs::symlink(&spec_file, &spec_file).expect("linked");
+    group.heard.want(|set| set.workers[0].started = true).await;
+    let agents = group.heard.hellos().len();
+    let _agent = group.agent("a");
+    let hello = group.wait("the second hello", |heard| heard.hellos().get(agents).cloned()).await;
+    assert_eq!(hello.workers.len(), 1, "{hello:?}");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let told = group.heard.report(&worker.key).expect("told");
+    assert_eq!(told.phase, Phase::Running as i32, "{told:?}");
+    assert!(group.heard.sealed(&worker.key, Channel::Log).is_none_or(|log| !log.complete));
+    std::fs::remove_file(&spec_file).expect("removed");
+    std::fs::rename(&aside, &spec_file).expect("moved back");
+    std::fs::write(&gate, "").expect("written");
+    let done = group.released(&worker.key).await;
+    assert!(done.result.as_ref().expect("a result").succeeded, "{done:?}");
+    assert_eq!(group.files(&done.outputs[0].root)[0].1, b"1\n");
+    assert_eq!(std::fs::read_to_string(&mark).expect("read"), "start\n", "it ran twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_stays_until_its_metrics_are_in_the_store_too() {
+    let group = Group::start().await;
+    let _agent = group.agent("a");
+    group.heard.holds_metrics.send_replace(true);
+    let worker = group.worker("train", "echo '{\"loss\": 2}' >>$RUNYARD_METRICS; echo said");
+    group.heard.want(|set| set.workers = vec![worker.clone()]).await;
+    group.released(&worker.key).await;
+    assert_eq!(group.sealed(&worker.key, Channel::Log).await, b"said\n");
+    group.heard.want(|set| set.workers.clear()).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let left = || std::fs::read_dir(group.state_dir("a").join("spaces")).expect("there").count();
+    assert_eq!(left(), 1, "removed while its metrics are not in the store");
+    group.heard.holds_metrics.send_replace(false);
+    assert_eq!(group.sealed(&worker.key, Channel::Metrics).await, b"{\"loss\": 2}\n");
+    group.wait("the folder to go", |_| (left() == 0).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_tail_is_followed_live_and_ends_with_the_log() {
     let group = Group::start().await;
     let _agent = group.agent("a");

@@ -17,7 +17,7 @@ use crate::errors::{Context as _, Error, Exit, Kind, Result};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The agent's own directory [default: $XDG_STATE_HOME/runyard/agent]
-    #[arg(long, value_name = "DIR", env = "RUNYARD_AGENT_DIR")]
+    #[arg(long, value_name = "DIR", env = "RUNYARD_AGENT_DIR", hide_env_values = true)]
     dir: Option<PathBuf>,
     /// Join a group; needed once (`runyard token create agent`)
     #[arg(long, value_name = "TOKEN@HOST:PORT", env = "RUNYARD_JOIN", hide_env_values = true)]
@@ -64,7 +64,8 @@ fn size(text: &str) -> Result<ByteSize, String> {
 
 /// Does what the verb says.
 pub(crate) async fn run(args: Args, _env: &Env) -> Result<Exit> {
-    let stop = signals::stop_on_signals()?;
+    // Its workers are not its children: they go on whatever becomes of it.
+    let stop = signals::stop_on_signals(true)?;
     let config = config(args)?;
     runyard_daemon::run(config, stop).await.map_err(explain)?;
     Ok(Exit::OK)
@@ -79,8 +80,9 @@ fn config(args: Args) -> Result<Config> {
         Some(name) => name,
         None => host_name()?,
     };
-    let node = NodeName::new(&name)
-        .map_err(|error| Error::usage(format!("--node: {error}")).help("give a name with --node NAME"))?;
+    let node = NodeName::new(&name).map_err(|error| {
+        Error::usage(format!("--node: {error}")).help("give a name with --node NAME")
+    })?;
     let (join, addresses) = match &args.join {
         Some(text) => {
             let (token, addresses) = split_join(text)?;
@@ -115,16 +117,20 @@ fn split_join(text: &str) -> Result<(JoinToken, Vec<String>)> {
         .trim()
         .split_once('@')
         .ok_or_else(|| Error::usage("--join has no address").help(help))?;
-    let token: JoinToken =
-        token.parse().context(Kind::Usage, || "--join has no join token".into()).map_err(|e| e.help(help))?;
+    let token: JoinToken = token
+        .parse()
+        .context(Kind::Usage, || "--join has no join token".into())
+        .map_err(|e| e.help(help))?;
     Ok((token, split_addresses(addresses)?))
 }
 
 fn labels(given: &[String]) -> Result<BTreeMap<String, String>> {
-    let pairs = given.iter().map(|text| match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err(Error::usage(format!("--label {text} has no value")).help("write --label KEY=VALUE")),
-    });
+    let pairs =
+        given.iter().map(|text| match text.split_once('=') {
+            Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+            _ => Err(Error::usage(format!("--label {text} has no value"))
+                .help("write --label KEY=VALUE")),
+        });
     pairs.collect()
 }
 
@@ -140,13 +146,20 @@ fn host_name() -> Result<String> {
 fn explain(error: AgentError) -> Error {
     let (kind, help) = match &error {
         AgentError::Locked(_) => (Kind::Conflict, "--dir DIR names another directory"),
-        AgentError::Io { .. } => (Kind::Failed, "the directory must be writable by this user; --dir names another"),
-        AgentError::NotJoined => (Kind::Auth, "an admin makes one with `runyard token create agent`"),
-        AgentError::Refused(_) => {
-            (Kind::Auth, "a join token is good once and for a short time; make a new one with `runyard token create agent`")
+        AgentError::Io { .. } => {
+            (Kind::Failed, "the directory must be writable by this user; --dir names another")
         }
+        AgentError::NotJoined => {
+            (Kind::Auth, "an admin makes one with `runyard token create agent`")
+        }
+        AgentError::Refused(_) => (
+            Kind::Auth,
+            "a join token is good once and for a short time; make a new one with `runyard token create agent`",
+        ),
         AgentError::Gateway(_) => (Kind::Conflict, "--gateway IP:PORT names another address"),
-        AgentError::Dial(_) => (Kind::Unreachable, "is the coordinator running, and the address right?"),
+        AgentError::Dial(_) => {
+            (Kind::Unreachable, "is the coordinator running, and the address right?")
+        }
         _ => (Kind::Failed, "`runyard doctor` checks this host"),
     };
     Error::new(kind, error.to_string()).because(error).help(help)
@@ -176,7 +189,10 @@ mod tests {
     #[test]
     fn labels_have_a_key_and_a_value() {
         let read = labels(&["a=b".into(), "c=".into()]).expect("reads");
-        assert_eq!(read.into_iter().collect::<Vec<_>>(), [("a".into(), "b".into()), ("c".into(), String::new())]);
+        assert_eq!(
+            read.into_iter().collect::<Vec<_>>(),
+            [("a".into(), "b".into()), ("c".into(), String::new())]
+        );
         assert!(labels(&["=x".into()]).is_err() && labels(&["x".into()]).is_err());
     }
 }

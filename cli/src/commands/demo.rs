@@ -48,10 +48,14 @@ pub(crate) struct Args {
 
 /// Does what the verb says.
 pub(crate) async fn run(args: Args, env: &Env) -> Result<Exit> {
-    let stop = signals::stop_on_signals()?;
+    let stop = signals::stop_on_signals(false)?;
     // Not in /tmp: workers get one of their own, and what it hides could not be shared with them.
     let parent = args.dir.clone().unwrap_or_else(|| env.paths.cache.join("demo"));
     prerequisites::check(&parent, &env.paths.cache).await?;
+    if args.dir.is_none() {
+        // Never in a folder that others can write to: what lies there says which processes to stop.
+        sweep(&parent, env).await;
+    }
     let dir = fresh(&parent)?;
     let voice = Voice::new(&env.printer);
     let handle = match Handle::open(options(&dir, env)?).await {
@@ -79,7 +83,27 @@ pub(crate) async fn run(args: Args, env: &Env) -> Result<Exit> {
             env.printer.warn(&format!("{}: nothing is left of the demo", error.message()));
             Ok(Exit::of(Kind::Interrupted))
         }
-        Err(error) => Err(error.help(format!("the logs of its processes are in `{}`", dir.join("cluster/logs").display()))),
+        Err(error) => Err(error.help(format!(
+            "the logs of its processes are in `{}`",
+            dir.join("cluster/logs").display()
+        ))),
+    }
+}
+
+/// Stops and removes what demos left that were killed, or that failed and kept their logs. A demo that
+/// runs holds its lock, and is passed over; so is what can't be removed, for it hinders nobody.
+async fn sweep(parent: &Path, env: &Env) {
+    let entries = std::fs::read_dir(parent).into_iter().flatten().flatten();
+    for dir in entries.map(|entry| entry.path()) {
+        let ours = dir.join("cluster").join("coordinator").join("admin.token").exists();
+        let Ok(options) = options(&dir, env) else { return };
+        if !ours {
+            continue;
+        }
+        let Ok(handle) = Handle::open(options).await else { continue };
+        if let Ok(Ok(())) = handle.with(|cluster| cluster.stop(GRACE)).await {
+            let _ = fs_err::remove_dir_all(&dir);
+        }
     }
 }
 
@@ -141,7 +165,7 @@ async fn story(
         Box::pin(steps::worse(&scene)).await?,
         Box::pin(steps::broken(&scene)).await?,
     ];
-    finish(&scene, &seen, &status.page).await?;
+    finish(&scene, &seen, &status.page, args.stay).await?;
     if args.stay {
         voice.say("The cluster stays up until Ctrl-C.")?;
         stop.cancelled().await;
@@ -155,10 +179,15 @@ async fn introduce(
     nodes: &[v1::Node],
     status: &v1::StatusResponse,
 ) -> Result<()> {
-    let (address, pid) = handle.with(|cluster| (cluster.address(), cluster.pid(COORDINATOR))).await?;
+    let (address, pid) =
+        handle.with(|cluster| (cluster.address(), cluster.pid(COORDINATOR))).await?;
     voice.event(
         "ready",
-        &format!("coordinator on {address}, process {}, status page {}", pid.unwrap_or_default(), status.page),
+        &format!(
+            "coordinator on {address}, process {}, status page {}",
+            pid.unwrap_or_default(),
+            status.page
+        ),
     )?;
     for node in nodes {
         let simulated = node.devices.iter().filter(|device| device.simulated).count();
@@ -179,10 +208,11 @@ async fn introduce(
     Ok(())
 }
 
-async fn finish(scene: &Scene<'_>, seen: &[Seen], page: &str) -> Result<()> {
+async fn finish(scene: &Scene<'_>, seen: &[Seen], page: &str, stay: bool) -> Result<()> {
     let voice = &scene.voice;
     voice.heading("What was seen")?;
-    let mut table = Table::new([Column::new("STEP"), Column::new("WHAT"), Column::new("CAME OF IT")], "");
+    let mut table =
+        Table::new([Column::new("STEP"), Column::new("WHAT"), Column::new("CAME OF IT")], "");
     for (number, seen) in seen.iter().enumerate() {
         table.row([
             Cell::new((number + 1).to_string()),
@@ -195,8 +225,9 @@ async fn finish(scene: &Scene<'_>, seen: &[Seen], page: &str) -> Result<()> {
     let why = scene.handle.with(|cluster| cluster.verb(&["why", "digits@champion"])).await??;
     voice.raw(&why)?;
     voice.heading("Next")?;
+    let while_up = if stay { "" } else { "  (while it is up; `runyard demo --stay` keeps it)" };
     voice.raw(&format!(
-        "  status page  {page}\n  \
+        "  status page  {page}{while_up}\n  \
          runyard dev       a cluster for pipelines of your own\n  \
          runyard init      writes a runyard.yaml for the repository you are in\n  \
          runyard run       runs it\n"

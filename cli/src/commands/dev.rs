@@ -54,7 +54,7 @@ pub(crate) struct Args {
 
 /// Does what the verb says.
 pub(crate) async fn run(args: Args, env: &Env) -> Result<Exit> {
-    let stop = signals::stop_on_signals()?;
+    let stop = signals::stop_on_signals(false)?;
     let handle = Handle::open(options(&args)?).await?;
     let outcome = keep(&handle, &args, env, &stop).await;
     // Whatever went wrong: what was started does not stay behind.

@@ -31,7 +31,7 @@ enum Verb {
 #[derive(Debug, clap::Args)]
 struct Dir {
     /// The coordinator's own directory [default: $XDG_STATE_HOME/runyard/server]
-    #[arg(long, value_name = "DIR", env = "RUNYARD_SERVER_DIR")]
+    #[arg(long, value_name = "DIR", env = "RUNYARD_SERVER_DIR", hide_env_values = true)]
     dir: Option<PathBuf>,
 }
 
@@ -72,7 +72,8 @@ pub(super) fn state_dir(what: &str) -> Result<PathBuf> {
         .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
         .map(|state| state.join("runyard").join(what))
         .ok_or_else(|| {
-            Error::usage("neither XDG_STATE_HOME nor HOME is set").help("name a directory with --dir DIR")
+            Error::usage("neither XDG_STATE_HOME nor HOME is set")
+                .help("name a directory with --dir DIR")
         })
 }
 
@@ -110,7 +111,8 @@ fn init(dir: &Path, env: &Env) -> Result<Exit> {
 
 async fn serve(args: Serve, env: &Env) -> Result<Exit> {
     let dir = args.dir.resolve()?;
-    let stop = signals::stop_on_signals()?;
+    // Its log is whole at any moment, and agents are not its children.
+    let stop = signals::stop_on_signals(true)?;
     let program = std::env::current_exe()
         .context(Kind::Failed, || "cannot find this program's own file".into())?;
     let mut hosts = args.hosts;
@@ -173,15 +175,18 @@ fn explain(error: ServerError) -> Error {
         ServerError::Init(InitError::Exists { .. }) => {
             (Kind::Conflict, "a group is made once; the one that is there is untouched".into())
         }
-        ServerError::Init(InitError::Io { .. } | InitError::Log { .. }) => {
-            (Kind::Failed, "the directory must be writable by this user; --dir names another".into())
-        }
-        ServerError::Listen(_) => {
-            (Kind::Conflict, "--listen IP:PORT names another address; port 0 takes a free one".into())
-        }
-        ServerError::Consensus { .. } => {
-            (Kind::Conflict, "one server at a time works on a directory; --dir names another".into())
-        }
+        ServerError::Init(InitError::Io { .. } | InitError::Log { .. }) => (
+            Kind::Failed,
+            "the directory must be writable by this user; --dir names another".into(),
+        ),
+        ServerError::Listen(_) => (
+            Kind::Conflict,
+            "--listen IP:PORT names another address; port 0 takes a free one".into(),
+        ),
+        ServerError::Consensus { .. } => (
+            Kind::Conflict,
+            "one server at a time works on a directory; --dir names another".into(),
+        ),
         _ => (Kind::Failed, String::new()),
     };
     let message = error.to_string();

@@ -69,7 +69,11 @@ pub(crate) fn code_files(
         .iter()
         .filter(|file| {
             let path = file.path.as_str();
-            patterns.is_empty() || set.is_match(path) || requirements.as_deref() == Some(path)
+            // What of the pipeline file concerns a stage counts by itself: its command, variables, outputs.
+            let of_pipeline = path == "runyard.yaml" || path.ends_with(".runyard.yaml");
+            patterns.is_empty() && !of_pipeline
+                || set.is_match(path)
+                || requirements.as_deref() == Some(path)
         })
         .map(|file| {
             let mut hash = Digest::of(&[u8::from(file.executable)]).to_string();

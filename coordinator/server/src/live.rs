@@ -150,7 +150,9 @@ impl Live {
 
     /// Notes that a node has, or had, work of a project.
     pub(crate) fn grant(&self, node: &NodeName, project: &ProjectName) {
-        self.with(|inner| drop(inner.grants.insert((node.clone(), project.clone()))));
+        self.with(|inner| {
+            inner.grants.insert((node.clone(), project.clone()));
+        });
     }
 
     pub(crate) fn is_granted(&self, node: &NodeName, project: &ProjectName) -> bool {

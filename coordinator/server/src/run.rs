@@ -132,7 +132,11 @@ pub async fn start(config: ServerConfig, stop: CancellationToken) -> Result<Star
             id: identity.group.clone(),
             peer: identity.peer,
             generation,
-            addresses: vec![format!("{host}:{}", address.port())],
+            addresses: if config.hosts.is_empty() {
+                vec![format!("{host}:{}", address.port())]
+            } else {
+                config.hosts.iter().map(|host| format!("{host}:{}", address.port())).collect()
+            },
             page: format!("https://{host}:{}/", address.port()),
             program: config.program.clone(),
             started_ms: crate::clock::wall_ms(),

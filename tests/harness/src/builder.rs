@@ -48,7 +48,8 @@ impl Builder {
     /// # Panics
     /// When it does not start; the end of the logs is in the message.
     pub fn start(self) -> Cluster {
-        let dir = tempfile::Builder::new().prefix("runyard-test-").tempdir().expect("a temporary folder");
+        let dir =
+            tempfile::Builder::new().prefix("runyard-test-").tempdir().expect("a temporary folder");
         let any_port = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
         let agents = (1..=self.agents).map(|number| AgentOptions {
             name: format!("node-{number}"),
@@ -67,7 +68,8 @@ impl Builder {
             log: "info".into(),
             env: Default::default(),
         };
-        let inner = cluster::Cluster::open(options).unwrap_or_else(|error| panic!("{}", chain(&error)));
+        let inner =
+            cluster::Cluster::open(options).unwrap_or_else(|error| panic!("{}", chain(&error)));
         let mut cluster = Cluster::new(inner, dir, self.binary);
         cluster.start_all();
         cluster.wait_nodes("ready", self.agents as usize);

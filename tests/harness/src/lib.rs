@@ -20,7 +20,7 @@ pub use builder::Builder;
 pub use cli::{Said, write_files};
 pub use dice::Dice;
 pub use running::Cluster;
-pub use wait::{skipped, wait_for};
+pub use wait::{processes_of, skipped, wait_for};
 
 /// The coordinator's name among the processes.
 pub const COORDINATOR: &str = cluster::COORDINATOR;

@@ -188,7 +188,10 @@ impl Drop for Cluster {
         if std::thread::panicking()
             && let Some(dir) = self.dir.take()
         {
-            eprintln!("the cluster's directory, with the logs of its processes: {}", dir.keep().display());
+            eprintln!(
+                "the cluster's directory, with the logs of its processes: {}",
+                dir.keep().display()
+            );
         }
     }
 }

@@ -32,3 +32,19 @@ pub fn wait_for<T>(
 pub fn skipped(test: &str, lacks: &str) {
     let _ = writeln!(std::io::stderr(), "skipped: {test}: {lacks}");
 }
+
+/// The command lines of processes that belong to a folder: named in their arguments, or workers that
+/// name it in their environment.
+pub fn processes_of(folder: &std::path::Path) -> Vec<String> {
+    let needle = folder.display().to_string();
+    let ours = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(&needle);
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let found = entries.filter_map(|entry| {
+        let words = std::fs::read(entry.path().join("cmdline")).ok()?;
+        let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+        let worker = String::from_utf8_lossy(&environment).contains("RUNYARD_WORKER=");
+        let is = ours(&words) || (worker && ours(&environment));
+        is.then(|| String::from_utf8_lossy(&words).replace('\0', " "))
+    });
+    found.collect()
+}

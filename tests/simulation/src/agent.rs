@@ -98,6 +98,15 @@ impl Agent {
         }
     }
 
+    /// The workers' folders are gone, with what was not sealed of their logs.
+    pub(crate) fn wipe(&mut self) {
+        for key in std::mem::take(&mut self.disk.folders).into_keys() {
+            if let Some(process) = self.processes.get_mut(&key) {
+                process.wiped = true;
+            }
+        }
+    }
+
     fn connect(&mut self, wishes: &mut Wishes) {
         self.disk.session += 1;
         wishes.send.push(ToServer::Hello { session: self.disk.session, devices: self.devices });
@@ -151,7 +160,8 @@ impl Agent {
     fn spawn(&mut self, key: WorkerKey, random: &mut Random, wishes: &mut Wishes) {
         let end = if random.chance(850) { End::Success } else { End::Failure };
         let bytes = random.below(4) * 1_000;
-        let process = Process { alive: true, end, ended_at: 0, bytes };
+        let cut = self.processes.get(&key).is_some_and(|before| before.wiped);
+        let process = Process { alive: true, end, ended_at: 0, bytes, wiped: false, cut };
         wishes.started.push(key.clone());
         self.processes.insert(key.clone(), process);
         let long = if random.chance(100) { 300_000 } else { 20_000 };
@@ -220,7 +230,7 @@ impl Agent {
     }
 
     fn told(&self, key: WorkerKey, status: Status) -> Told {
-        let process = self.processes.get(&key);
+        let process = self.processes.get(&key).filter(|process| !process.wiped);
         let log_end = process.map_or(0, |process| process.bytes);
         Told { log_end, ended_at: process.map_or(0, |process| process.ended_at), key, status }
     }
@@ -234,7 +244,7 @@ impl Agent {
         for told in &workers {
             let from = memory.sealed.get(&told.key).copied().unwrap_or(0);
             let released = told.status.phase == Phase::Released;
-            let (to, last) = match self.processes.get(&told.key) {
+            let (to, last) = match self.processes.get(&told.key).filter(|process| !process.wiped) {
                 Some(process) if !process.alive => (process.bytes, released),
                 Some(process) => (random.between(from, process.bytes.max(from)), false),
                 None => (from, memory.closing.contains(&told.key)),

@@ -60,10 +60,9 @@ impl Client {
             return Ok(());
         }
         for outcome in outcomes {
-            match outcome {
-                Ok(Reply::Run { name, .. }) => drop(self.acknowledged.insert(uid, name)),
-                // Too old, after a long outage: the user would make a new one.
-                _ => {}
+            // One that is too old after a long outage is refused: the user gives it up.
+            if let Ok(Reply::Run { name, .. }) = outcome {
+                self.acknowledged.insert(uid, name);
             }
             self.pending.pop();
         }

@@ -28,6 +28,10 @@ pub(crate) struct Process {
     pub(crate) ended_at: u64,
     /// Bytes of output in all.
     pub(crate) bytes: u64,
+    /// Its folder is gone, with what was not sealed of its log.
+    pub(crate) wiped: bool,
+    /// It ran before, and the folder of that was lost before anybody heard of it.
+    pub(crate) cut: bool,
 }
 
 /// How a process ended, or is going to.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use runyard_state::entity::{Liveness, Task, TaskState, WorkerPhase};
 use runyard_state::{Applied, EventKind, State, check_invariants};
-use runyard_types::{NodeName, Outcome, RunName, Uid, WorkerKey};
+use runyard_types::{AttemptKey, NodeName, Outcome, RunName, Uid, WorkerKey};
 
 use crate::agent::Agent;
 use crate::node::End;
@@ -19,12 +19,15 @@ pub(crate) fn check_started(
     node: &NodeName,
     key: &WorkerKey,
 ) -> Result<(), String> {
-    if started.contains_key(key) {
-        return Err(format!("worker {key} was started twice"));
-    }
     let (attempt, worker) = state
         .worker(key)
         .ok_or_else(|| format!("worker {key} was started and nobody placed it"))?;
+    let again = hosts[node].processes.get(key).is_some_and(|process| process.cut);
+    // Where nobody heard that it ran, and the host has forgotten, nobody can know better.
+    let forgotten = again && worker.phase < WorkerPhase::Running;
+    if started.contains_key(key) && !forgotten {
+        return Err(format!("worker {key} was started twice"));
+    }
     if worker.node != *node {
         return Err(format!("worker {key} of node {} was started on {node}", worker.node));
     }
@@ -129,7 +132,9 @@ fn check_worker(
         return Err(format!("{key} succeeded, and its process did not: {process:?}"));
     }
     let bytes = process.map_or(0, |process| process.bytes);
-    if worker.log.to > bytes || (worker.log.complete && worker.log.to != bytes) {
+    let cut = process.is_some_and(|process| process.wiped || process.cut);
+    let whole = worker.log.to == bytes || !worker.log.complete;
+    if !cut && (worker.log.to > bytes || !whole) {
         return Err(format!("{key} wrote {bytes} bytes, its log is sealed as {:?}", worker.log));
     }
     Ok(())
@@ -167,12 +172,25 @@ pub(crate) fn check_all(
     Ok(())
 }
 
+/// Whether all that is left open of the attempt are logs that were lost with their host's folders after the
+/// workers' release. No set names such a worker any more, so nobody ends its log.
+fn is_log_lost(state: &State, hosts: &Hosts, key: &AttemptKey) -> bool {
+    let Some((_, attempt)) = state.attempt(key) else { return false };
+    attempt.outcome.is_some()
+        && attempt.is_released()
+        && attempt.workers.iter().enumerate().all(|(rank, worker)| {
+            let own = WorkerKey { attempt: key.clone(), rank: rank as u32 };
+            let process = hosts[&worker.node].processes.get(&own);
+            worker.log.complete || process.is_some_and(|process| process.wiped)
+        })
+}
+
 /// What still keeps the cluster from being at rest; `None` if it is.
 pub(crate) fn unrest(state: &State, hosts: &Hosts) -> Option<String> {
     if let Some(run) = state.runs.values().find(|run| !run.state.is_final()) {
         return Some(format!("run {} is {}: {:?}", run.name, run.state.as_str(), run.stages));
     }
-    if let Some(key) = state.unsettled.first() {
+    if let Some(key) = state.unsettled.iter().find(|key| !is_log_lost(state, hosts, key)) {
         return Some(format!("attempt {key} is not settled: {:?}", state.attempt(key)));
     }
     if let Some(node) = state.nodes.values().find(|node| !node.workers.is_empty()) {

@@ -6,7 +6,7 @@ use runyard_consensus::Fatal;
 use runyard_consensus::sim::{Crash, Fault, SimDisk};
 use runyard_state::entity::TokenKind;
 use runyard_state::{Command, CreateToken, JoinNode, State};
-use runyard_types::{Digest, NodeName, WorkerKey};
+use runyard_types::{Digest, NodeName, Outcome, WorkerKey};
 
 use crate::agent::{Agent, Local, Wishes};
 use crate::client::Client;
@@ -44,6 +44,10 @@ pub struct Summary {
     pub agent_crashes: u64,
     pub power_cuts: u64,
     pub cuts: u64,
+    /// Hosts that lost their workers' folders.
+    pub wiped: u64,
+    /// Attempts given up because their node was lost.
+    pub lost: u64,
     /// Time from the last fault to rest.
     pub converged_ms: u64,
     /// Digest of the last state: equal for equal seeds.
@@ -70,6 +74,30 @@ impl std::fmt::Display for Broken {
 }
 
 impl std::error::Error for Broken {}
+
+/// How bad things are; drawn once a history, so that some are long and calm and others wild.
+#[derive(Debug, Clone, Copy)]
+struct Weather {
+    /// Of a thousand messages, so many are lost, doubled, late.
+    loss: u64,
+    doubled: u64,
+    late: u64,
+    late_ms: u64,
+    fault_ms: u64,
+}
+
+impl Weather {
+    fn draw(random: &mut Random) -> Self {
+        let mut of = |all: &[u64]| random.pick(all).copied().unwrap_or(1);
+        Self {
+            loss: of(&[0, 20, 200]),
+            doubled: of(&[0, 30, 300]),
+            late: of(&[0, 30, 300]),
+            late_ms: of(&[500, 20_000, 60_000]),
+            fault_ms: of(&[3_000, 20_000, 80_000]),
+        }
+    }
+}
 
 #[derive(Debug, Clone)]
 enum Event {
@@ -102,6 +130,7 @@ struct World {
     client: Client,
     started: BTreeMap<WorkerKey, u64>,
     faults: bool,
+    weather: Weather,
     /// The last start of the server failed.
     start_failed: bool,
     summary: Summary,
@@ -128,13 +157,16 @@ impl World {
             let name = NodeName::new(name).expect("our own names are valid");
             (name.clone(), Agent::new(name, *devices))
         });
+        let mut random = Random::new(options.seed);
+        let weather = Weather::draw(&mut random);
         Self {
             options,
+            weather,
+            random,
             now: 0,
             step: 0,
             order: 0,
             queue: BTreeMap::new(),
-            random: Random::new(options.seed),
             disk: SimDisk::new(),
             server: None,
             known: (0, State::default()),
@@ -179,6 +211,9 @@ impl World {
         (summary.steps, summary.simulated_ms) = (self.step, self.now);
         summary.converged_ms = self.now - healed;
         summary.runs = self.known.1.runs.size() as u64;
+        let attempts = self.known.1.tasks.values().flat_map(|task| &task.attempts);
+        let lost = |outcome: &Outcome| matches!(outcome, Outcome::Ended { reason, .. } if reason.ends_with("is lost"));
+        summary.lost = attempts.filter(|a| a.outcome.as_ref().is_some_and(lost)).count() as u64;
         summary.processes = self.started.len() as u64;
         summary.state = Digest::of(&bytes).short();
         Ok(())
@@ -272,7 +307,7 @@ impl World {
             }
             Event::Fault => {
                 if self.faults {
-                    let wait = self.random.between(500, 40_000);
+                    let wait = self.random.between(500, self.weather.fault_ms);
                     self.after(wait, Event::Fault);
                     self.fault();
                 }
@@ -338,17 +373,15 @@ impl World {
             self.after(1, event);
             return;
         }
-        if self.random.chance(20) {
+        let Weather { loss, doubled, late, late_ms, .. } = self.weather;
+        if self.random.chance(loss) {
             return;
         }
-        let delay = if self.random.chance(30) {
-            self.random.between(100, 20_000)
-        } else {
-            self.random.between(1, 20)
-        };
-        if self.random.chance(30) {
-            let later = self.random.between(1, 30_000);
-            self.after(later, event.clone());
+        let is_late = self.random.chance(late);
+        let delay = self.random.between(1, if is_late { late_ms } else { 20 });
+        if self.random.chance(doubled) {
+            let again = self.random.between(1, late_ms);
+            self.after(again, event.clone());
         }
         self.after(delay, event);
     }
@@ -364,7 +397,12 @@ impl World {
             }
             4 => self.server_down(),
             5 | 6 => self.agent_down(&name, false),
-            7 => self.agent_down(&name, true),
+            7 => {
+                self.agent_down(&name, true);
+                if self.random.chance(300) {
+                    self.wipe(&name);
+                }
+            }
             _ => {
                 let long = if self.random.chance(300) { 400_000 } else { 15_000 };
                 let until = self.now + self.random.between(500, long);
@@ -438,6 +476,14 @@ impl World {
         self.after(wait, Event::AgentUp(name.clone()));
     }
 
+    /// The folders of a host's workers are gone, as after a disk was changed.
+    fn wipe(&mut self, name: &NodeName) {
+        if let Some(host) = self.hosts.get_mut(name) {
+            host.wipe();
+            self.summary.wiped += 1;
+        }
+    }
+
     fn check_all(&self) -> Result<(), String> {
         witness::check_all(&self.known.1, &self.hosts, &self.client.acknowledged)
     }
@@ -445,7 +491,6 @@ impl World {
 
 #[expect(clippy::print_stderr, reason = "a trace is asked for by hand")]
 fn trace(now: u64, what: &impl std::fmt::Debug) {
-    let mut text = format!("{what:?}");
-    text.truncate(text.floor_char_boundary(400));
+    let text: String = format!("{what:?}").chars().take(400).collect();
     eprintln!("{now:>9} {text}");
 }

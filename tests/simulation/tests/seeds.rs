@@ -13,14 +13,18 @@ fn scale() -> u64 {
 #[test]
 fn what_must_hold_holds_under_faults_and_rest_follows() {
     let (began, mut seeds) = (Instant::now(), 0);
-    let mut crashes = 0;
+    let (mut crashes, mut lost) = (0, 0);
     while seeds < 4 || began.elapsed() < Duration::from_secs(20 * scale()) {
         match run(Options { seed: seeds, steps: STEPS, trace: false }) {
-            Ok(summary) => crashes += summary.coordinator_crashes,
+            Ok(summary) => {
+                crashes += summary.coordinator_crashes;
+                lost += summary.lost;
+            }
             Err(broken) => panic!("{broken} --steps {STEPS}"),
         }
         seeds += 1;
     }
+    assert!(lost > 0, "nodes must be lost with their attempts");
     assert!(crashes > seeds, "faults must happen: {crashes} crashes in {seeds} histories");
 }
 

@@ -69,6 +69,8 @@ pub enum Input {
     NotStarted { key: WorkerKey, outcome: Outcome },
     /// Its shim runs.
     Started { key: WorkerKey },
+    /// It has ended, and something of it can't be killed: its result need not wait for that.
+    Wedged { key: WorkerKey },
     /// It ran, and no process of it is left.
     Ended { key: WorkerKey },
     /// Its outputs are in the store, or there are none to be had.
@@ -111,7 +113,7 @@ pub enum Effect {
 pub struct Status {
     pub phase: Phase,
     pub port: u16,
-    /// Present when released.
+    /// Present when finished or released.
     pub outcome: Option<Outcome>,
 }
 
@@ -122,6 +124,8 @@ pub enum Phase {
     Prepared,
     Running,
     Publishing,
+    /// It has its result, and something of it is left.
+    Finished,
     /// It has its result, and nothing of it is left.
     Released,
 }

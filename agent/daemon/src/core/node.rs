@@ -38,7 +38,12 @@ pub(super) enum Step {
     /// The start was asked for; it may run already.
     Starting,
     Running,
-    Publishing,
+    /// `gone`: no process of it is left.
+    Publishing {
+        gone: bool,
+    },
+    /// It has its result, and something of it can't be killed.
+    Finished(Outcome),
     Released(Outcome),
 }
 
@@ -74,7 +79,8 @@ impl Worker {
             Step::Preparing => (Phase::Preparing, None),
             Step::Prepared | Step::Starting => (Phase::Prepared, None),
             Step::Running => (Phase::Running, None),
-            Step::Publishing => (Phase::Publishing, None),
+            Step::Publishing { .. } => (Phase::Publishing, None),
+            Step::Finished(outcome) => (Phase::Finished, Some(outcome.clone())),
             Step::Released(outcome) => (Phase::Released, Some(outcome.clone())),
         };
         Status { phase, port: self.port, outcome }

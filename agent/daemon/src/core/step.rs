@@ -21,6 +21,7 @@ impl Core {
             Input::Prepared { key, port } => self.prepared(&key, port, &mut effects),
             Input::NotStarted { key, outcome } => self.not_started(&key, outcome, &mut effects),
             Input::Started { key } => self.started(&key, &mut effects),
+            Input::Wedged { key } => self.wedged(&key, &mut effects),
             Input::Ended { key } => self.ended(&key, &mut effects),
             Input::Published { key, outcome } => self.published(&key, outcome, &mut effects),
             Input::Sealed { key } => self.sealed(&key, &mut effects),
@@ -40,10 +41,10 @@ impl Core {
         }
         let step = match step {
             FoundStep::Running => Step::Running,
-            FoundStep::Ended => Step::Publishing,
+            FoundStep::Ended => Step::Publishing { gone: true },
             FoundStep::Finished(outcome) => Step::Released(outcome),
         };
-        let publishing = step == Step::Publishing;
+        let publishing = matches!(step, Step::Publishing { .. });
         self.workers.insert(key.clone(), Worker::new(step));
         effects.push(Effect::Follow(key.clone()));
         if publishing {
@@ -136,7 +137,7 @@ impl Core {
             Step::Running => {
                 effects.push(Effect::Stop { key: key.clone(), grace_ms: stop.grace_ms });
             }
-            Step::Publishing | Step::Released(_) => {}
+            Step::Publishing { .. } | Step::Finished(_) | Step::Released(_) => {}
         }
     }
 
@@ -176,23 +177,52 @@ impl Core {
         }
     }
 
+    fn wedged(&mut self, key: &WorkerKey, effects: &mut Vec<Effect>) {
+        if self.at(key, |step| *step == Step::Running).is_some() {
+            self.publish(key, false, effects);
+        }
+    }
+
     fn ended(&mut self, key: &WorkerKey, effects: &mut Vec<Effect>) {
-        let Some(worker) = self.at(key, |step| *step == Step::Running) else { return };
-        worker.step = Step::Publishing;
+        let Some(worker) = self.workers.get_mut(key) else { return };
+        match &mut worker.step {
+            Step::Running => self.publish(key, true, effects),
+            Step::Publishing { gone } => *gone = true,
+            Step::Finished(outcome) => {
+                worker.step = Step::Released(outcome.clone());
+                self.released(key, effects);
+            }
+            Step::Preparing | Step::Prepared | Step::Starting | Step::Released(_) => {}
+        }
+    }
+
+    fn publish(&mut self, key: &WorkerKey, gone: bool, effects: &mut Vec<Effect>) {
+        let Some(worker) = self.workers.get_mut(key) else { return };
+        worker.step = Step::Publishing { gone };
         let stopped = worker.stop.is_some();
         self.report(key, effects);
         effects.push(Effect::Publish { key: key.clone(), stopped });
     }
 
     fn published(&mut self, key: &WorkerKey, outcome: Outcome, effects: &mut Vec<Effect>) {
-        let Some(worker) = self.at(key, |step| *step == Step::Publishing) else { return };
+        let Some(worker) = self.workers.get_mut(key) else { return };
+        let Step::Publishing { gone } = worker.step else { return };
         let outcome = match (&worker.stop, outcome) {
             // It ended well before the stop reached it: that is its result.
             (_, Outcome::Succeeded) => Outcome::Succeeded,
             (Some((reason, _)), Outcome::Ended { .. }) => cancelled(reason),
             (None, ended) => ended,
         };
-        worker.step = Step::Released(outcome);
+        if gone {
+            worker.step = Step::Released(outcome);
+            self.released(key, effects);
+        } else {
+            worker.step = Step::Finished(outcome);
+            self.report(key, effects);
+        }
+    }
+
+    fn released(&mut self, key: &WorkerKey, effects: &mut Vec<Effect>) {
         self.report(key, effects);
         self.remove_if_done(key, effects);
         self.tell_orphans(effects);

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use runyard_blobs::segment::Record;
 use runyard_proto::agent::Channel;
+use runyard_runtime::WorkerError;
 use runyard_runtime::spool::{Body, SpoolReader, Stream};
-use runyard_runtime::{State, WorkerDir};
 use runyard_types::WorkerKey;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -45,7 +45,7 @@ pub(crate) async fn follow(shared: &Arc<Shared>, job: &Arc<Job>) -> bool {
     }
     loop {
         log.wait().await;
-        let over = job.shim(&shared.paths).is_none_or(|worker| is_over(&worker));
+        let over = job.is_over(&shared.paths);
         match log.seal(over).await {
             Ok(true) => return true,
             Ok(false) => {}
@@ -68,11 +68,6 @@ pub(crate) async fn close(shared: &Arc<Shared>, key: &WorkerKey) {
             Err(Refused::Elsewhere) => tokio::time::sleep(LOOK_EVERY).await,
         }
     }
-}
-
-/// Nothing more will be written.
-fn is_over(worker: &WorkerDir) -> bool {
-    matches!(worker.state(), Ok(State::Released | State::Lost { .. }))
 }
 
 struct Log {
@@ -102,7 +97,7 @@ impl Log {
         loop {
             output.mark_unchanged();
             state.mark_unchanged();
-            let over = self.job.shim(&self.shared.paths).is_none_or(|worker| is_over(&worker));
+            let over = self.job.is_over(&self.shared.paths);
             if over {
                 return;
             }
@@ -185,7 +180,7 @@ impl Log {
     /// The end, with nothing behind what is sealed. A worker that ended in order with an empty log
     /// says so in its report; that spares a call.
     async fn close(&mut self) -> Result<bool, Refused> {
-        let in_order = self.job.shim(&self.shared.paths).is_some_and(|worker| {
+        let in_order = self.job.shim(&self.shared.paths).ok().flatten().is_some_and(|worker| {
             let status = worker.status();
             matches!(status, Ok(Some(status)) if status.reason == runyard_runtime::Reason::Exit)
         });
@@ -197,7 +192,14 @@ impl Log {
 
     async fn read(&self, over: bool) -> Result<Round, Fault> {
         let (spool, at) = (self.spool.clone(), self.at);
-        let status = self.job.shim(&self.shared.paths).and_then(|worker| worker.status().ok()?);
+        let shim = self.job.shim(&self.shared.paths).map_err(|error| Fault::caused(&error))?;
+        let status = match shim.map(|worker| worker.status()).transpose() {
+            Ok(status) => status.flatten(),
+            // How long the log is stands there: to end it without would cut it.
+            Err(error @ WorkerError::Io(_)) => return Err(Fault::caused(&error)),
+            // A damaged one stays so: the spool itself says how long it is.
+            Err(_) => None,
+        };
         let log_end = status.map(|status| status.log_end);
         blocking(move || read(spool, at, over, log_end)).await
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use runyard_blobs::segment::Record;
 use runyard_proto::agent::Channel;
-use runyard_runtime::{State, clock};
+use runyard_runtime::clock;
 use tokio::time::Instant;
 
 use super::ship::{self, Refused, SEGMENT_BYTES};
@@ -27,9 +27,7 @@ pub(crate) async fn follow(shared: &Arc<Shared>, job: &Arc<Job>) {
     let mut series = Series::new(shared, job);
     loop {
         state.mark_unchanged();
-        let over = job.shim(&shared.paths).is_none_or(|worker| {
-            matches!(worker.state(), Ok(State::Released | State::Lost { .. }))
-        });
+        let over = job.is_over(&shared.paths);
         let size = file.symlink_metadata().map_or(0, |meta| meta.len());
         if size > series.read_to && !series.read().await {
             return;

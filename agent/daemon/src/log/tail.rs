@@ -104,7 +104,8 @@ enum Next {
 
 impl Tail {
     async fn read(&mut self, shared: &Arc<Shared>) -> Result<Round, Fault> {
-        let Some(worker) = self.job.shim(&shared.paths) else {
+        let shim = self.job.shim(&shared.paths).map_err(|error| Fault::caused(&error))?;
+        let Some(worker) = shim else {
             return Ok(Round { records: Vec::new(), next: Next::End });
         };
         let at = self.at;

@@ -1,11 +1,13 @@
 //! What the agent keeps of a worker on disk: `worker` (what was wanted), `report` (its result, once
 //! taken, where taking it again would cost something), `space/`.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use fs_err as fs;
 use prost::Message as _;
 use runyard_proto::agent::{DesiredWorker, WorkerReport};
+use runyard_runtime::WorkerError;
 use runyard_runtime::workspace::Workspace;
 
 use super::Fault;
@@ -19,7 +21,7 @@ const REPORT: &str = "report";
 pub(super) fn make(folder: &Path, wanted: &DesiredWorker) -> Result<Workspace, Fault> {
     let failed = |error: std::io::Error| Fault::error(format!("cannot make its folder: {error}"));
     match fs::create_dir(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             fs::remove_dir_all(folder).map_err(failed)?;
             fs::create_dir(folder).map_err(failed)?;
         }
@@ -30,9 +32,15 @@ pub(super) fn make(folder: &Path, wanted: &DesiredWorker) -> Result<Workspace, F
     Workspace::create(&folder.join("space")).map_err(|error| Fault::caused(&error))
 }
 
-/// What was wanted of the worker whose folder this is.
-pub(super) fn wanted(folder: &Path) -> Option<DesiredWorker> {
-    DesiredWorker::decode(fs::read(folder.join(WORKER)).ok()?.as_slice()).ok()
+/// What was wanted of the worker whose folder this is; `None`: it is no worker's.
+pub(super) fn wanted(folder: &Path) -> std::io::Result<Option<DesiredWorker>> {
+    match fs::read(folder.join(WORKER)) {
+        Ok(bytes) => Ok(DesiredWorker::decode(bytes.as_slice()).ok()),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Keeps a result that is about to be told.
@@ -56,13 +64,20 @@ pub(crate) async fn remove(shared: &Shared, job: &Job) {
     let (shim, folder) = (job.shim(&shared.paths), job.folder(&shared.paths));
     let uid = job.uid.clone();
     let removed = tokio::task::spawn_blocking(move || {
-        if let Some(shim) = shim
-            && let Err(error) = shim.remove()
-        {
-            tracing::warn!(uid, error = super::chain(&error), "a worker's folder stays");
+        match shim.and_then(|shim| shim.map(|one| one.remove()).transpose()) {
+            Ok(_) => {}
+            // The next start looks at both again.
+            Err(error @ WorkerError::Alive { .. }) => {
+                let error = super::chain(&error);
+                tracing::warn!(uid, error, "a worker's folder and workspace stay");
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(uid, error = super::chain(&error), "a worker's folder stays");
+            }
         }
         match fs::remove_dir_all(&folder) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
                 tracing::warn!(uid, %error, "a worker's workspace stays");
             }
             _ => {}

@@ -24,7 +24,21 @@ pub(super) async fn place(
         } else {
             mount(shared, input, space).await?
         };
-        placed.push((input.name.clone(), path));
+        // The outputs of a matrix lie side by side in one folder, which is what the stage is told.
+        let told = match input.folder.as_str() {
+            "" => path,
+            folder => space.work().join(
+                RelPath::parse(folder)
+                    .map_err(|error| {
+                        Fault::failure(format!("input `{}`: `at`: {error}", input.name))
+                    })?
+                    .as_str(),
+            ),
+        };
+        let one = (input.name.clone(), told);
+        if !placed.contains(&one) {
+            placed.push(one);
+        }
     }
     Ok(placed)
 }

@@ -60,7 +60,7 @@ pub(crate) async fn prepare(shared: &Arc<Shared>, job: &Arc<Job>) {
 async fn materialise(shared: &Arc<Shared>, job: &Arc<Job>) -> Result<Prepared, Fault> {
     let spec = job.spec();
     let (folder, wanted) = (job.folder(&shared.paths), job.wanted());
-    let old_shim = job.shim(&shared.paths);
+    let old_shim = job.shim(&shared.paths).map_err(|error| Fault::caused(&error))?;
     let space = blocking(move || {
         // A shim's folder without a shim: an agent died between making and starting it.
         if let Some(shim) = old_shim {

@@ -94,7 +94,7 @@ async fn ended(
         return Err(Fault::error(format!("shim lost: {why}")));
     }
     let gone = || Fault::error("its folder is gone from the node's state directory");
-    let shim = job.shim(&shared.paths).ok_or_else(gone)?;
+    let shim = job.shim(&shared.paths).map_err(|error| Fault::caused(&error))?.ok_or_else(gone)?;
     let status = blocking(move || shim.status().map_err(|error| Fault::caused(&error))).await?;
     let status = status.ok_or_else(|| Fault::error("shim lost: it left no status"))?;
     report.exit = Some(outcome::exit(&status));

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use runyard_proto::agent as wire;
-use runyard_runtime::{State, WorkerDir};
+use runyard_runtime::{State, WorkerDir, WorkerError};
 use runyard_types::{ProjectName, WorkerKey};
 
 use super::{folder, publish};
 use crate::core::{Found, FoundStep};
 use crate::reconciler::outcome;
-use crate::shared::{Shared, uid};
+use crate::shared::{Shared, shim_at, uid};
 
 /// Looks at all workers' folders, takes them up, and says where each stands. What was never
 /// started is removed: it is prepared anew when it is still wanted.
@@ -18,8 +18,14 @@ pub(crate) fn scan(shared: &Shared) -> std::io::Result<Vec<Found>> {
     let mut found = Vec::new();
     for entry in fs_err::read_dir(shared.paths.spaces())? {
         let path = entry?.path();
-        let known = folder::wanted(&path).and_then(|wanted| Some((key(&wanted)?, wanted)));
+        // Without it nobody can say whose folder this is: better no agent than one that takes a
+        // worker that runs for none.
+        let known = folder::wanted(&path)?.and_then(|wanted| Some((key(&wanted)?, wanted)));
         let Some((key, wanted)) = known.filter(|(key, _)| is_own(shared, key, &path)) else {
+            if may_live(&shared.paths.workers().join(path.file_name().unwrap_or_default())) {
+                tracing::warn!(path = %path.display(), "not a worker's folder; a shim of its name may live, so it stays");
+                continue;
+            }
             tracing::warn!(path = %path.display(), "not a worker's folder; removed");
             let _ = fs_err::remove_dir_all(&path);
             continue;
@@ -39,7 +45,8 @@ pub(crate) fn scan(shared: &Shared) -> std::io::Result<Vec<Found>> {
 fn remove_strays(shared: &Shared) -> std::io::Result<()> {
     let Ok(all) = WorkerDir::scan(&shared.paths.workers()) else { return Ok(()) };
     for worker in all {
-        if shared.paths.spaces().join(worker.uid()).exists() {
+        // What can't be looked at may be there.
+        if shared.paths.spaces().join(worker.uid()).try_exists().unwrap_or(true) {
             continue;
         }
         match worker.state() {
@@ -52,6 +59,14 @@ fn remove_strays(shared: &Shared) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// A shim may live there: whoever is not known to be dead.
+fn may_live(shim: &Path) -> bool {
+    match shim_at(shim).and_then(|shim| shim.map(|one| one.state()).transpose()) {
+        Ok(None | Some(State::Prepared | State::Released | State::Lost { .. })) => false,
+        Ok(Some(State::Running | State::Finished)) | Err(_) => true,
+    }
 }
 
 fn key(wanted: &wire::DesiredWorker) -> Option<WorkerKey> {
@@ -69,25 +84,40 @@ fn step(
     path: &Path,
     wanted: wire::DesiredWorker,
 ) -> Option<FoundStep> {
-    let worker = WorkerDir::adopt(&shared.paths.workers().join(uid(&shared.agent, key))).ok()?;
-    let state = worker.state().ok()?;
-    if state == State::Prepared {
-        // A launch that was under way finds the folder gone, and starts nothing.
-        if let Err(error) = worker.remove() {
-            tracing::warn!(%key, error = super::chain(&error), "stays");
-        }
-        return None;
-    }
+    let shim = shim_at(&shared.paths.workers().join(uid(&shared.agent, key)));
+    let (worker, state) =
+        match shim.and_then(|shim| shim.map(|one| Ok((one.state()?, one))).transpose()) {
+            Ok(None) => return None,
+            Ok(Some((State::Prepared, worker))) => match worker.remove() {
+                // A launch that was under way finds the folder gone, and starts nothing.
+                Ok(()) => return None,
+                Err(WorkerError::Alive { .. }) => (Some(worker), State::Running),
+                Err(error) => {
+                    tracing::warn!(%key, error = super::chain(&error), "stays");
+                    return None;
+                }
+            },
+            Ok(Some((state, worker))) => (Some(worker), state),
+            // Its shim may live. Who watches it looks again.
+            Err(error) => {
+                let error = super::chain(&error);
+                tracing::warn!(%key, error, "cannot be looked at; taken for one that runs");
+                (None, State::Running)
+            }
+        };
     let port = wanted.master_port;
     let job = shared.take_up(key, Arc::new(wanted));
     job.set_adopted();
-    if let Err(error) = shared.signals.watch(&worker) {
+    if let Some(worker) = &worker
+        && let Err(error) = shared.signals.watch(worker)
+    {
         // It is looked at now and then all the same.
         tracing::warn!(%key, %error, "not watched");
     }
-    let spec_port = worker.spec().ok().and_then(|spec| port_of(&spec));
+    let spec = worker.as_ref().and_then(|worker| worker.spec().ok());
+    let spec_port = spec.and_then(|spec| port_of(&spec));
     let kept = folder::kept_report(path);
-    let started_ms = fs_err::metadata(worker.path().join("lock"))
+    let started_ms = fs_err::metadata(job.shim_path(&shared.paths).join("lock"))
         .and_then(|meta| meta.created().or_else(|_| meta.modified()))
         .ok()
         .and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok())

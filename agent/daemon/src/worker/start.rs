@@ -121,8 +121,16 @@ fn keep(shared: &Shared, job: &Job, prepared: &Prepared) -> Vec<PathBuf> {
 pub(crate) async fn stop(shared: &Arc<Shared>, job: &Arc<Job>, grace_ms: u64) {
     let grace = Duration::from_millis(grace_ms);
     loop {
-        let Some(worker) = job.shim(&shared.paths) else { return };
-        match blocking(move || said(&worker, grace)).await {
+        let shim = match job.shim(&shared.paths) {
+            Ok(None) => return,
+            Ok(Some(worker)) => Ok(worker),
+            Err(error) => Err(Fault::caused(&error)),
+        };
+        let heard = match shim {
+            Ok(worker) => blocking(move || said(&worker, grace)).await,
+            Err(fault) => Err(fault),
+        };
+        match heard {
             Ok(true) => return,
             Ok(false) => {}
             Err(fault) => {

@@ -20,26 +20,45 @@ const CLEAN_UP: Duration = Duration::from_secs(5);
 pub(crate) async fn supervise(shared: &Arc<Shared>, job: &Arc<Job>) {
     let mut heard = job.heard.state.subscribe();
     let mut finished: Option<Instant> = None;
+    let mut blind = false;
     loop {
         heard.mark_unchanged();
-        let Some(worker) = job.shim(&shared.paths) else {
-            job.set_lost("its folder is gone from the node's state directory".into());
-            break;
-        };
-        match worker.state() {
-            Ok(State::Released) => break,
-            Ok(State::Lost { rebooted }) => {
+        let shim = job.shim(&shared.paths);
+        let state = shim.and_then(|shim| shim.map(|one| Ok((one.state()?, one))).transpose());
+        if let (true, Ok(Some((_, worker)))) = (blind, &state) {
+            // It may not have been watched from the beginning.
+            blind = shared.signals.watch(worker).is_err();
+        }
+        match state {
+            Ok(None) => {
+                job.set_lost("its folder is gone from the node's state directory".into());
+                break;
+            }
+            Ok(Some((State::Released, _))) => break,
+            Ok(Some((State::Lost { rebooted }, worker))) => {
                 clear_away(shared, job, worker, rebooted).await;
                 break;
             }
-            Ok(State::Finished) => {
+            Ok(Some((State::Finished, worker))) => {
                 let since = *finished.get_or_insert_with(Instant::now);
                 if since.elapsed() >= WEDGED_AFTER {
-                    wedged(shared, job, &worker);
+                    wedged(shared, job, &worker).await;
                 }
             }
-            Ok(State::Running | State::Prepared) => {}
+            // It could not be looked at when it was taken up, and had not begun.
+            Ok(Some((State::Prepared, worker))) if job.is_adopted() => match worker.remove() {
+                Ok(()) => {
+                    job.set_lost("the agent went down before it began".into());
+                    break;
+                }
+                Err(error) => {
+                    tracing::warn!(worker = %job.key, error = super::chain(&error), "stays");
+                }
+            },
+            Ok(Some((State::Running | State::Prepared, _))) => {}
+            // Whether it lives is not known, so nothing is said of its end.
             Err(error) => {
+                blind = true;
                 tracing::warn!(worker = %job.key, error = super::chain(&error), "cannot be looked at");
             }
         }
@@ -64,7 +83,7 @@ async fn clear_away(shared: &Arc<Shared>, job: &Arc<Job>, worker: WorkerDir, reb
         let left = blocking(move || one.clean_up(CLEAN_UP).map_err(|error| Fault::caused(&error)));
         match left.await {
             Ok(left) if left.is_empty() => return,
-            Ok(_) if begun.elapsed() >= WEDGED_AFTER => wedged(shared, job, &worker),
+            Ok(_) if begun.elapsed() >= WEDGED_AFTER => wedged(shared, job, &worker).await,
             Ok(_) => {}
             Err(fault) => {
                 tracing::warn!(worker = %job.key, reason = fault.reason, "cannot be cleared away");
@@ -74,8 +93,8 @@ async fn clear_away(shared: &Arc<Shared>, job: &Arc<Job>, worker: WorkerDir, reb
     }
 }
 
-/// Tells that something can't be killed: the worker keeps its devices.
-fn wedged(shared: &Shared, job: &Job, worker: &WorkerDir) {
+/// Tells that something can't be killed: the worker keeps its devices. Its result does not wait.
+async fn wedged(shared: &Shared, job: &Job, worker: &WorkerDir) {
     let left = worker.remains().unwrap_or_default();
     let named: Vec<String> =
         left.iter().map(|one| format!("{} (pid {}, {})", one.name, one.pid, one.state)).collect();
@@ -86,4 +105,5 @@ fn wedged(shared: &Shared, job: &Job, worker: &WorkerDir) {
     if shared.board.get(&job.key).is_none_or(|report| report.wedged != text) {
         shared.board.now(&job.key, |report| report.wedged = text);
     }
+    shared.tell(Input::Wedged { key: job.key.clone() }).await;
 }

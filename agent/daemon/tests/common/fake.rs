@@ -52,11 +52,17 @@ struct Inner {
 pub(crate) struct Heard {
     inner: Mutex<Inner>,
     pub(crate) changed: watch::Sender<u64>,
+    /// Seals of metrics wait while this is set.
+    pub(crate) holds_metrics: watch::Sender<bool>,
 }
 
 impl Default for Heard {
     fn default() -> Self {
-        Self { inner: Mutex::default(), changed: watch::Sender::new(0) }
+        Self {
+            inner: Mutex::default(),
+            changed: watch::Sender::new(0),
+            holds_metrics: watch::Sender::new(false),
+        }
     }
 }
 
@@ -235,6 +241,10 @@ impl Agent for Fake {
 
     async fn seal(&self, request: Request<SealRequest>) -> Result<Response<SealResponse>, Status> {
         let request = request.into_inner();
+        if request.channel == Channel::Metrics as i32 {
+            let mut holds = self.heard.holds_metrics.subscribe();
+            holds.wait_for(|holds| !holds).await.expect("its sender is ours");
+        }
         self.heard.with(|inner| {
             let sealed = inner.sealed.entry((request.worker, request.channel)).or_default();
             if request.to <= sealed.to && (sealed.complete || !request.last) {

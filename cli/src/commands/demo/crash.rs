@@ -40,7 +40,10 @@ pub(super) async fn crash(scene: &Scene<'_>, line: &str) -> Result<Crash> {
     tokio::time::sleep(DOWN).await;
     scene.handle.with(|cluster| cluster.start_one(COORDINATOR)).await??;
     let away = begun.elapsed();
-    scene.voice.event("ok", "the coordinator is back, from its log on disk; the search went on meanwhile")?;
+    scene.voice.event(
+        "ok",
+        "the coordinator is back, from its log on disk; the search went on meanwhile",
+    )?;
     Ok(Crash { away })
 }
 
@@ -54,18 +57,22 @@ pub(super) async fn check_log(scene: &Scene<'_>, telling: &Telling) -> Result<us
     let (Some((_, followed)), None) = (own.next(), own.next()) else {
         return Err(not_so("the search has not the log of one worker"));
     };
-    insist(followed.breaks == 0, || format!("the log that was followed has {} gaps", followed.breaks))?;
+    insist(followed.breaks == 0, || {
+        format!("the log that was followed has {} gaps", followed.breaks)
+    })?;
     let mut stored = Vec::new();
-    let request = v1::LogsRequest {
-        target: format!("{}/train", telling.run().name),
-        ..Default::default()
-    };
+    let request =
+        v1::LogsRequest { target: format!("{}/train", telling.run().name), ..Default::default() };
     let mut logs = scene.client.logs(request);
     while let Some(record) = logs.next().await? {
         stored.extend_from_slice(&record.data);
     }
     insist(stored == followed.bytes, || {
-        format!("the stored log has {} bytes, the one followed {}", stored.len(), followed.bytes.len())
+        format!(
+            "the stored log has {} bytes, the one followed {}",
+            stored.len(),
+            followed.bytes.len()
+        )
     })?;
     let text = String::from_utf8_lossy(&stored);
     let seen: Vec<(u32, u32)> = text.lines().filter_map(candidate).collect();

@@ -46,12 +46,18 @@ pub(super) fn request() -> Result<String> {
 /// names a commit. Returns its pipeline file.
 pub(super) async fn write(dir: &Path) -> Result<PathBuf> {
     let folder = dir.join("digits");
-    fs_err::create_dir_all(&folder).context(Kind::Failed, || "cannot make the example's folder".into())?;
+    fs_err::create_dir_all(&folder)
+        .context(Kind::Failed, || "cannot make the example's folder".into())?;
     for (name, text) in FILES {
-        fs_err::write(folder.join(name), text).context(Kind::Failed, || "cannot write the example".into())?;
+        fs_err::write(folder.join(name), text)
+            .context(Kind::Failed, || "cannot write the example".into())?;
     }
     if answers("git", &["--version"]).await {
-        for step in [&["init", "-q", "-b", "main"][..], &["add", "."], &["commit", "-q", "-m", "Digits, a first model"]] {
+        for step in [
+            &["init", "-q", "-b", "main"][..],
+            &["add", "."],
+            &["commit", "-q", "-m", "Digits, a first model"],
+        ] {
             git(&folder, step).await;
         }
     }
@@ -83,9 +89,11 @@ mod tests {
     #[test]
     fn the_example_parses_and_its_warm_up_is_a_request() {
         let (_, text) = FILES.iter().find(|(name, _)| *name == "runyard.yaml").expect("is there");
-        let parsed = runyard_pipeline::parse("runyard.yaml", text).unwrap_or_else(|found| panic!("{found:?}"));
+        let parsed = runyard_pipeline::parse("runyard.yaml", text)
+            .unwrap_or_else(|found| panic!("{found:?}"));
         assert!(parsed.warnings.is_empty(), "{:?}", parsed.warnings);
-        let body: serde_json::Value = serde_json::from_str(&request().expect("a request")).expect("json");
+        let body: serde_json::Value =
+            serde_json::from_str(&request().expect("a request")).expect("json");
         let pixels = body["pixels"].as_array().expect("a list");
         assert_eq!(pixels.len(), DIGITS.len());
         assert!(pixels.iter().all(|row| row.as_array().is_some_and(|row| row.len() == 64)));

@@ -24,21 +24,27 @@ pub(super) async fn check(dir: &Path, cache: &Path) -> Result<()> {
         }
     }
     if let Err(error) = std::net::TcpListener::bind(("127.0.0.1", 0)) {
-        missing.push(format!("no port of 127.0.0.1 can be opened ({error}): allow loopback connections"));
+        missing.push(format!(
+            "no port of 127.0.0.1 can be opened ({error}): allow loopback connections"
+        ));
     }
     match missing.as_slice() {
         [] => Ok(()),
         [one] => Err(Error::failed(format!("the demo cannot start: {one}"))),
         many => {
             let lines: String = many.iter().map(|line| format!("\n  - {line}")).collect();
-            Err(Error::failed(format!("the demo cannot start, {} things are missing:{lines}", many.len())))
+            Err(Error::failed(format!(
+                "the demo cannot start, {} things are missing:{lines}",
+                many.len()
+            )))
         }
     }
 }
 
 async fn python() -> Result<(), String> {
     let remedy = "install Python 3.9 or newer with venv and pip (Debian: `apt install python3-venv`), or `uv`";
-    let asked = tokio::process::Command::new("python3").args(["-c", PYTHON]).stdin(Stdio::null()).output();
+    let asked =
+        tokio::process::Command::new("python3").args(["-c", PYTHON]).stdin(Stdio::null()).output();
     let answer = match asked.await {
         Ok(answer) => answer,
         Err(_) => return Err(format!("there is no `python3` and no `uv` on the PATH: {remedy}")),
@@ -68,8 +74,11 @@ fn room(folder: &Path) -> Result<(), String> {
     std::fs::create_dir_all(folder)
         .and_then(|()| std::fs::write(&probe, b"x"))
         .and_then(|()| std::fs::remove_file(&probe))
-        .map_err(|error| format!("cannot be written to ({error}): make it writable, or set XDG_CACHE_HOME"))?;
-    let stat = nix::sys::statvfs::statvfs(folder).map_err(|error| format!("is of no use ({error})"))?;
+        .map_err(|error| {
+            format!("cannot be written to ({error}): make it writable, or set XDG_CACHE_HOME")
+        })?;
+    let stat =
+        nix::sys::statvfs::statvfs(folder).map_err(|error| format!("is of no use ({error})"))?;
     #[expect(clippy::useless_conversion, reason = "the width of these numbers differs by platform")]
     let free = u64::from(stat.blocks_available()).saturating_mul(u64::from(stat.fragment_size()));
     match free >= SPACE {

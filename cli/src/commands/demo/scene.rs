@@ -60,8 +60,10 @@ impl Scene<'_> {
     pub(super) async fn model(&self) -> Result<v1::Model> {
         retry(|| {
             let mut models = self.client.models();
-            let request =
-                v1::GetModelRequest { project: self.client.project.clone(), name: MODEL.to_owned() };
+            let request = v1::GetModelRequest {
+                project: self.client.project.clone(),
+                name: MODEL.to_owned(),
+            };
             async move { models.get_model(request).await }
         })
         .await

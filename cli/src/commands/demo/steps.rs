@@ -48,10 +48,20 @@ pub(super) async fn first(scene: &Scene<'_>) -> Result<Seen> {
     let answer = scene.asker.ask().await?;
     scene.voice.event(
         "ok",
-        &format!("POST {} → digits {:?} by version {}", scene.asker.uri(), answer.digits, answer.version),
+        &format!(
+            "POST {} → digits {:?} by version {}",
+            scene.asker.uri(),
+            answer.digits,
+            answer.version
+        ),
     )?;
     insist(answer.version == "1" && answer.digits == super::files::DIGITS, || {
-        format!("version {} read {:?}, not {:?}", answer.version, answer.digits, super::files::DIGITS)
+        format!(
+            "version {} read {:?}, not {:?}",
+            answer.version,
+            answer.digits,
+            super::files::DIGITS
+        )
     })?;
     Ok(Seen {
         what: "a first model",
@@ -123,7 +133,9 @@ pub(super) async fn better(scene: &Scene<'_>) -> Result<Seen> {
 /// A worse one.
 pub(super) async fn worse(scene: &Scene<'_>) -> Result<Seen> {
     scene.voice.heading("3 of 4  A worse model")?;
-    scene.voice.say("Trained on a fiftieth of the data. The gate has to see it, and to say why.")?;
+    scene
+        .voice
+        .say("Trained on a fiftieth of the data. The gate has to see it, and to say why.")?;
     let before = scene.deployment().await?.revisions.len();
     let run = scene.submit(&["model=starved"]).await?;
     let mut telling = Telling::new(&scene.client, &scene.voice, &run);
@@ -170,7 +182,10 @@ pub(super) async fn broken(scene: &Scene<'_>) -> Result<Seen> {
     let before = traffic.now();
     tokio::time::sleep(AFTER).await;
     let tally = traffic.finish().await;
-    scene.voice.event("rolled_back", &format!("revision {}: {}", revision.number, plain(&revision.reason)))?;
+    scene.voice.event(
+        "rolled_back",
+        &format!("revision {}: {}", revision.number, plain(&revision.reason)),
+    )?;
     scene.show_tally(&tally)?;
     let window = tally
         .error_first
@@ -236,7 +251,9 @@ fn decided(gate: Option<v1::GateView>) -> Result<v1::GateView> {
 }
 
 fn begun(telling: &Telling, stage: &str) -> bool {
-    telling.stage(stage).is_some_and(|s| !matches!(s.state.as_str(), "waiting" | "queued" | "skipped"))
+    telling
+        .stage(stage)
+        .is_some_and(|s| !matches!(s.state.as_str(), "waiting" | "queued" | "skipped"))
 }
 
 fn succeeded(run: &v1::Run) -> Result<()> {

@@ -173,11 +173,13 @@ impl Telling {
             }
             let worker = task.attempts.last().and_then(|attempt| attempt.workers.first());
             if let Some(worker) = worker.filter(|w| !w.detail.is_empty() && task.ended_ms == 0) {
-                let due = self.details.get(&stage.name).is_none_or(|(at, last)| {
-                    at.elapsed() >= DETAIL && *last != worker.detail
-                });
+                let due = self
+                    .details
+                    .get(&stage.name)
+                    .is_none_or(|(at, last)| at.elapsed() >= DETAIL && *last != worker.detail);
                 if due {
-                    self.details.insert(stage.name.clone(), (Instant::now(), worker.detail.clone()));
+                    self.details
+                        .insert(stage.name.clone(), (Instant::now(), worker.detail.clone()));
                     self.voice.quote(&stage.name, &worker.detail)?;
                 }
             }
@@ -192,7 +194,8 @@ impl Telling {
             return Ok(());
         }
         // Without a coordinator there is nothing to tell, and the story goes on.
-        let Ok(Ok(nodes)) = tokio::time::timeout(Duration::from_secs(1), nodes(&self.client)).await else {
+        let Ok(Ok(nodes)) = tokio::time::timeout(Duration::from_secs(1), nodes(&self.client)).await
+        else {
             return Ok(());
         };
         let held = |device: &&v1::Device| {
@@ -202,9 +205,13 @@ impl Telling {
             for device in node.devices.iter().filter(held) {
                 let Some(sample) = &device.last else { continue };
                 let mut facts = Vec::new();
-                facts.extend(sample.utilization_ratio.map(|ratio| format!("{} busy", percent(ratio))));
+                facts.extend(
+                    sample.utilization_ratio.map(|ratio| format!("{} busy", percent(ratio))),
+                );
                 facts.extend(sample.memory_used_bytes.map(bytes));
-                facts.extend(sample.temperature_celsius.map(|c| format!("{} °C", number(c.round()))));
+                facts.extend(
+                    sample.temperature_celsius.map(|c| format!("{} °C", number(c.round()))),
+                );
                 facts.extend(sample.power_watts.map(|w| format!("{} W", number(w.round()))));
                 let label = if device.simulated { " (simulated)" } else { "" };
                 let text = format!("GPU {}{label}: {}", device.index, facts.join(", "));

@@ -88,8 +88,12 @@ impl Asker {
     pub(super) async fn ask(&self) -> Result<Prediction> {
         match self.outcome().await {
             Outcome::Good(prediction) => Ok(prediction),
-            Outcome::Status(status) => Err(Error::failed(format!("POST {} answered {status}", self.uri))),
-            Outcome::Lost(why) => Err(Error::failed(format!("POST {} was not answered: {why}", self.uri))),
+            Outcome::Status(status) => {
+                Err(Error::failed(format!("POST {} answered {status}", self.uri)))
+            }
+            Outcome::Lost(why) => {
+                Err(Error::failed(format!("POST {} was not answered: {why}", self.uri)))
+            }
         }
     }
 
@@ -102,7 +106,8 @@ impl Asker {
         let exchange = async {
             let answer = self.client.request(request).await.map_err(|error| chain(&error))?;
             let status = answer.status();
-            let body = answer.into_body().collect().await.map_err(|error| chain(&error))?.to_bytes();
+            let body =
+                answer.into_body().collect().await.map_err(|error| chain(&error))?.to_bytes();
             Ok::<_, String>((status, body))
         };
         match tokio::time::timeout(PATIENCE, exchange).await {
@@ -135,10 +140,13 @@ impl Asker {
                 }
                 lock(&tally).sent += 1;
                 let (asker, tally) = (asker.clone(), Arc::clone(&tally));
-                drop(task::spawn("request", tracker.track_future(async move {
-                    let outcome = asker.outcome().await;
-                    lock(&tally).add(outcome);
-                })));
+                drop(task::spawn(
+                    "request",
+                    tracker.track_future(async move {
+                        let outcome = asker.outcome().await;
+                        lock(&tally).add(outcome);
+                    }),
+                ));
             }
         };
         drop(task::spawn("traffic", traffic.tracker.track_future(stream)));

@@ -18,7 +18,11 @@ pub(super) struct Voice {
 
 impl Voice {
     pub(super) fn new(printer: &Printer) -> Self {
-        Self { printer: printer.clone(), begun: Arc::new(Instant::now()), color: printer.look().color }
+        Self {
+            printer: printer.clone(),
+            begun: Arc::new(Instant::now()),
+            color: printer.look().color,
+        }
     }
 
     /// Seconds since the beginning.

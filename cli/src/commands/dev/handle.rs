@@ -94,7 +94,9 @@ impl From<ClusterError> for Error {
             ClusterError::Ended { .. } | ClusterError::Slow { .. } => {
                 (Kind::Failed, "`runyard doctor` checks this host")
             }
-            ClusterError::Undying { .. } => (Kind::Failed, "it waits in the kernel, mostly for a disk"),
+            ClusterError::Undying { .. } => {
+                (Kind::Failed, "it waits in the kernel, mostly for a disk")
+            }
             ClusterError::Verb { .. } | ClusterError::Damaged { .. } => (Kind::Failed, ""),
         };
         let shown = Self::new(kind, error.to_string()).because(error);

@@ -39,7 +39,8 @@ pub(super) async fn write(handle: &Handle, env: &Env) -> Result<()> {
         _ => fs_err::write(&config, format!("{OURS}\n{text}")).context(Kind::Failed, failed)?,
     }
     let name = Name::new("dev").context(Kind::Internal, || "the context's name".into())?;
-    let context = Contexts::at(&env.paths.config).save(&name, &CredentialsFile::load(&credentials)?);
+    let context =
+        Contexts::at(&env.paths.config).save(&name, &CredentialsFile::load(&credentials)?);
     if let Err(error) = context {
         // A read-only home takes nothing from those who work here.
         env.printer.warn(&format!("warning: no context `dev` could be written: {error}"));

@@ -6,9 +6,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::errors::{Context as _, Kind, Result};
 
-/// A token that the first of these signals cancels. A second one is not waited for: the process ends
-/// as if by that signal.
-pub(crate) fn stop_on_signals() -> Result<CancellationToken> {
+/// A token that the first of these signals cancels. Further ones change nothing, unless there is
+/// somebody `impatient` to be served: then the third ends the process where it stands.
+pub(crate) fn stop_on_signals(impatient: bool) -> Result<CancellationToken> {
     let failed = || "cannot listen for signals".to_owned();
     let mut interrupt = signal(SignalKind::interrupt()).context(Kind::Failed, failed)?;
     let mut terminate = signal(SignalKind::terminate()).context(Kind::Failed, failed)?;
@@ -25,7 +25,7 @@ pub(crate) fn stop_on_signals() -> Result<CancellationToken> {
             };
             tracing::info!(signal = name, "stopping");
             told.cancel();
-            if round >= SIGNALS_IGNORED {
+            if impatient && round >= SIGNALS_IGNORED {
                 std::process::exit(130);
             }
         }
@@ -33,5 +33,5 @@ pub(crate) fn stop_on_signals() -> Result<CancellationToken> {
     Ok(stop)
 }
 
-/// Impatient repetitions that the orderly stop survives; it has deadlines of its own.
+/// Repetitions that an orderly stop survives; it has deadlines of its own.
 const SIGNALS_IGNORED: u32 = 2;

@@ -86,6 +86,11 @@ pub(crate) fn detached(run: &str) -> String {
     )
 }
 
+/// When the run's work began; one that was restored as a whole began when it was submitted.
+pub(super) fn began(run: &v1::Run) -> u64 {
+    if run.started_ms > 0 { run.started_ms } else { run.created_ms.max(1) }
+}
+
 /// One line about the end.
 pub(super) fn ended(run: &v1::Run) -> String {
     let reason =
@@ -95,6 +100,6 @@ pub(super) fn ended(run: &v1::Run) -> String {
         glyph(&run.state),
         plain(&run.name),
         plain(&run.state),
-        duration(run.ended_ms, run.started_ms.max(1), run.ended_ms)
+        duration(run.ended_ms, began(run), run.ended_ms)
     )
 }

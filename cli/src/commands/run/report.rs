@@ -96,7 +96,7 @@ impl Report {
             "\n**Cost**: {} of GPU time, {} of CPU time, {} by the clock.\n",
             duration(0, 1, run.device_ms + 1),
             duration(0, 1, run.cpu_ms + 1),
-            duration(run.ended_ms, run.started_ms.max(1), run.ended_ms)
+            duration(run.ended_ms, super::attach::began(run), run.ended_ms)
         );
         if !cached.is_empty() {
             out.push_str("\n**From the cache**:\n\n");

@@ -172,11 +172,13 @@ mod tests {
     fn records() -> Vec<LogRecord> {
         let mut all = Vec::new();
         for worker in WORKERS {
-            for (offset, text) in [(0, "eins €"), (8, "zwei 🙂\n"), (18, "drei\n")] {
+            // Two of the cuts go through a character.
+            let bytes = "eins €zwei 🙂\ndrei\n".as_bytes();
+            for (from, to) in [(0, 6), (6, 15), (15, 18), (18, 23)] {
                 all.push(LogRecord {
                     worker: worker.to_owned(),
-                    offset,
-                    data: text.into(),
+                    offset: from as u64,
+                    data: bytes[from..to].into(),
                     ..LogRecord::default()
                 });
             }
@@ -225,6 +227,6 @@ mod tests {
             ..Lines::default()
         };
         let new = records().into_iter().filter(|record| record.worker == WORKERS[1]);
-        assert_eq!(new.filter_map(|record| lines.json(record, placed)).count(), 4);
+        assert_eq!(new.filter_map(|record| lines.json(record, placed)).count(), 5);
     }
 }

@@ -217,6 +217,27 @@ fn pages_join_without_gap_or_double() {
 }
 
 #[test]
+fn batches_may_end_between_the_events_of_one_entry() {
+    let mut cut = 0;
+    for shift in 0..4 {
+        let (_keep, dir) = dir();
+        let mut world = World::new();
+        for _ in 0..shift {
+            world.token();
+        }
+        world.history(600);
+        let numbers: Vec<_> = world.state.events.keys().copied().collect();
+        assert!(numbers.len() > 1_000, "more than a batch");
+        cut += u32::from(numbers[999].0 == numbers[1_000].0);
+        let model = ReadModel::open(&dir);
+        world.catch_up(&model).expect("it follows");
+        let held = model.events(&world.project, "", (0, 0), 10_000).expect("events").items;
+        assert_eq!(held.iter().map(|event| event.number).collect::<Vec<_>>(), numbers);
+    }
+    assert!(cut > 0, "one of the shifts puts the border inside an entry");
+}
+
+#[test]
 fn it_goes_on_after_a_restart_and_bridges_what_the_state_forgot() {
     let (_keep, dir) = dir();
     let mut world = World::new();

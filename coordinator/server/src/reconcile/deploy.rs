@@ -191,7 +191,8 @@ fn judge(
                 return (report(RevisionFate::Failed { reason }), None);
             }
             if let Some(failed) = reports.iter().find(|report| report.failed) {
-                return (report(RevisionFate::Failed { reason: failed.reason.clone() }), None);
+                let reason = if failed.reason.is_empty() { &failed.detail } else { &failed.reason };
+                return (report(RevisionFate::Failed { reason: reason.clone() }), None);
             }
             if elapsed > revision.spec.ready_within.0.saturating_add(PREPARE_MS_MAX) {
                 let reason = format!(

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use runyard_scheduler::{Availability, Cluster, Demand, Device, Limits, Node, schedule};
-use runyard_state::entity::{Eligibility, Liveness, Task, TaskState};
+use runyard_state::entity::{Eligibility, Liveness, Node as Host, ResolvedSource, Task, TaskState};
 use runyard_state::{Command, Placement, State, WorkerPlacement};
 use runyard_types::{Cause, DurationMs, Outcome, Parent};
 use tonic::Status;
@@ -122,7 +122,7 @@ pub(crate) fn demands(state: &State, now: DurationMs) -> (Vec<Demand>, Option<Du
             }
             *used += 1;
         }
-        demands.push(demand(task));
+        demands.push(demand(state, task));
         if demands.len() >= DEMANDS_MAX {
             break;
         }
@@ -143,7 +143,7 @@ fn active_of(state: &State, task: &Task) -> u32 {
         .count() as u32
 }
 
-fn demand(task: &Task) -> Demand {
+fn demand(state: &State, task: &Task) -> Demand {
     let mut avoid = BTreeSet::new();
     // What just failed by the machine's fault is tried on other devices.
     if let Some(last) = task.attempts.last()
@@ -154,6 +154,15 @@ fn demand(task: &Task) -> Demand {
                 worker.devices.iter().map(|device| (worker.node.clone(), Some(device.clone()))),
             );
         }
+    }
+    for input in &task.inputs {
+        let ResolvedSource::Mount { path, .. } = &input.source else { continue };
+        let gives = |node: &Host| {
+            node.mounts.iter().any(|mount| std::path::Path::new(path).starts_with(mount))
+        };
+        avoid.extend(
+            state.nodes.values().filter(|node| !gives(node)).map(|node| (node.name.clone(), None)),
+        );
     }
     Demand {
         key: task.key.clone(),

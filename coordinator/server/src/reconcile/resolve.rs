@@ -228,6 +228,7 @@ fn inputs(
                 from: format!("the model {}", root.short()),
                 source: ResolvedSource::Tree(*root),
                 at: input.at.clone(),
+                folder: None,
             });
             continue;
         }
@@ -255,6 +256,7 @@ fn inputs(
             from: input.source.to_string(),
             source,
             at: input.at.clone(),
+            folder: None,
         });
     }
     Ok(resolved)
@@ -273,16 +275,20 @@ fn from_stage(
         let found = task.result.outputs.get(output.as_str()).ok_or_else(|| {
             (Cause::Failure, format!("{} has left no output `{output}`", task.key))
         })?;
-        let at = match (task.key.index, at) {
-            (None, at) => at.clone(),
-            (Some(_), None) => Some(format!("{name}/{}", task.label)),
-            (Some(_), Some(at)) => Some(format!("{}/{}", at.trim_end_matches('/'), task.label)),
+        let folder = task.key.index.map(|_| {
+            at.as_ref()
+                .map_or_else(|| format!("inputs/{name}"), |at| at.trim_end_matches('/').to_owned())
+        });
+        let at = match &folder {
+            None => at.clone(),
+            Some(folder) => Some(format!("{folder}/{}", task.label)),
         };
         resolved.push(ResolvedInput {
             name: name.to_owned(),
             from: format!("{from}.{output}"),
             source: ResolvedSource::Tree(found.root),
             at,
+            folder,
         });
     }
     Ok(resolved)

@@ -199,7 +199,10 @@ impl Fleet for FleetService {
             now_ms: crate::clock::wall_ms(),
             principal: principal.name,
             page: group.page.clone(),
-            disk: format!("{:?}", consensus.disk).to_lowercase(),
+            disk: match format!("{:?}", consensus.disk).to_lowercase().as_str() {
+                "ready" => "ok".to_owned(),
+                other => other.to_owned(),
+            },
             started_ms: group.started_ms,
         }))
     }

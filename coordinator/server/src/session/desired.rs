@@ -146,6 +146,7 @@ fn stage_spec(
             let mut wired = wire::Input {
                 name: input.name.clone(),
                 at: input.at.clone().unwrap_or_default(),
+                folder: input.folder.clone().unwrap_or_default(),
                 ..Default::default()
             };
             match &input.source {

@@ -64,7 +64,7 @@ impl State {
                 task.inputs = inputs;
                 task.env = env;
                 task.cache_reason.clone_from(&reason);
-                self.move_task(ctx, key, TaskState::Queued, &reason);
+                self.move_task(ctx, key, TaskState::Queued, "");
             }
             Resolution::Restore { content_key, inputs, result, reason } => {
                 let task = self.task_mut(key)?;

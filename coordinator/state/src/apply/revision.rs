@@ -113,6 +113,20 @@ impl State {
         match what {
             RevisionFate::Counted => {}
             RevisionFate::Failed { reason } => {
+                // It never served: the next candidate must not be judged against it.
+                let serving = deployment.serving.and_then(|serving| deployment.revision(serving));
+                if let (Some(serving), Some(failed)) = (serving, deployment.revision(number))
+                    && serving.spec.model_version != failed.spec.model_version
+                {
+                    let back = Some(serving.spec.model_version);
+                    self.move_alias_back(
+                        ctx,
+                        &project,
+                        &failed.spec,
+                        back,
+                        &format!("failed start of {name}@{number}"),
+                    );
+                }
                 self.give_up_revision(
                     ctx,
                     &project,

@@ -80,6 +80,9 @@ pub struct ResolvedInput {
     pub from: String,
     pub source: ResolvedSource,
     pub at: Option<String>,
+    /// The folder that the stage's variable names, where the outputs of a matrix share one.
+    #[serde(default)]
+    pub folder: Option<String>,
 }
 
 /// The bytes of an input.

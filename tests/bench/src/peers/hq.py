@@ -3,6 +3,7 @@ answer a line on stdout, both JSON."""
 
 import json
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -47,6 +48,6 @@ for number, line in enumerate(sys.stdin):
     ended = os.stat(mark).st_mtime_ns
     answer(submitted_ns=before, s=(ended - before) / 1e9)
 
+shutil.rmtree(folder, ignore_errors=True)
 # Its threads do not let go of the process.
-os.system(f"rm -rf {folder}")
 os._exit(0)

@@ -38,17 +38,18 @@ pub(crate) async fn measure(args: &Args) -> Result<(), Failure> {
     tokio::time::sleep(Duration::from_secs(args.idle)).await;
     for ((name, pid, limit), before) in watched.iter().zip(before) {
         let memory = memory(*pid);
-        let resident = memory.resident_kib as f64 / 1024.0;
+        let mb = |kib: u64| kib as f64 * 1024.0 / 1e6;
+        let resident = mb(memory.resident_kib);
         let share = (cpu_seconds(*pid) - before) / args.idle as f64 * 100.0;
-        let own = memory.proportional_kib as f64 / 1024.0;
+        let own = mb(memory.proportional_kib);
         line(
             name,
             &format!(
-                "resident {resident:.1} MiB (proportional {own:.1}), CPU {share:.2} % of a core"
+                "resident {resident:.1} MB (proportional {own:.1}), CPU {share:.2} % of a core"
             ),
         );
         if limit.is_finite() {
-            goal(&format!("{name}, resident MiB"), resident, Goal::Below(*limit), 1);
+            goal(&format!("{name}, resident MB"), resident, Goal::Below(*limit), 1);
             goal(&format!("{name}, % of a core"), share, Goal::Below(0.5), 2);
         }
     }

@@ -95,8 +95,7 @@ impl Cluster {
             std::fs::create_dir_all(&folder).map_err(io("make the directory", &folder))?;
         }
         let ports = Ports::load(&layout.ports())?;
-        let mut cluster =
-            Self { options, layout, ports, processes: BTreeMap::new(), _lock: lock };
+        let mut cluster = Self { options, layout, ports, processes: BTreeMap::new(), _lock: lock };
         if !cluster.layout.token().exists() {
             cluster.found()?;
         }

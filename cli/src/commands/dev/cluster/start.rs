@@ -88,17 +88,19 @@ impl Cluster {
 
     /// What clients need, in the file that they read.
     pub(super) fn write_credentials(&self) -> Result<(), ClusterError> {
-        let read = |path: &Path| {
-            std::fs::read_to_string(path).map_err(ClusterError::io("read", path))
-        };
+        let read =
+            |path: &Path| std::fs::read_to_string(path).map_err(ClusterError::io("read", path));
         let damaged = |path: &Path, why: String| ClusterError::Damaged { path: path.into(), why };
         let (ca, token) = (self.layout.ca(), self.layout.token());
         let credentials = CredentialsFile {
             addresses: vec![self.address()],
             ca: certificate_from_pem(&read(&ca)?).map_err(|e| damaged(&ca, e.to_string()))?,
-            token: Some(read(&token)?.trim().parse().map_err(|_| {
-                damaged(&token, "it holds no token".into())
-            })?),
+            token: Some(
+                read(&token)?
+                    .trim()
+                    .parse()
+                    .map_err(|_| damaged(&token, "it holds no token".into()))?,
+            ),
         };
         let path = self.layout.credentials();
         credentials.save(&path).map_err(|error| {

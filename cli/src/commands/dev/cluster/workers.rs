@@ -46,7 +46,11 @@ pub(crate) fn stop_all(roots: &[PathBuf], grace: Duration) -> usize {
 /// The shims of the workers that live below a folder.
 #[allow(dead_code, reason = "tests kill them; the supervisor itself has no need to")]
 pub(crate) fn living_shims(root: &Path) -> Vec<i32> {
-    folders(root).iter().filter(|folder| is_alive(folder)).filter_map(|folder| shim(folder)).collect()
+    folders(root)
+        .iter()
+        .filter(|folder| is_alive(folder))
+        .filter_map(|folder| shim(folder))
+        .collect()
 }
 
 fn folders(root: &Path) -> Vec<PathBuf> {
