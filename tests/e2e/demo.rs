@@ -78,6 +78,11 @@ fn the_demo_ends_as_it_is_described() {
         assert!(said.contains(part), "`{part}` is missing in\n{told}");
     }
     assert_eq!(processes_of(dir.path()), Vec::<String>::new(), "left behind");
+    let named = ports(&said);
+    assert!(named.len() >= 2, "a coordinator and a gateway: {named:?}");
+    for port in named {
+        assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "port {port} is still open");
+    }
     let left: Vec<_> =
         std::fs::read_dir(dir.path()).expect("is there").flatten().map(|e| e.file_name()).collect();
     assert!(left.iter().all(|name| name == "config"), "left behind: {left:?}");

@@ -15,11 +15,21 @@ pub struct Builder {
     cpu_milli: u64,
     gateway: bool,
     mounts: Vec<PathBuf>,
+    /// Outside /tmp, and kept from test to test.
+    lasting: Option<PathBuf>,
 }
 
 impl Builder {
     pub(crate) fn new(binary: PathBuf) -> Self {
-        Self { binary, agents: 2, gpus: 2, cpu_milli: 2_000, gateway: false, mounts: Vec::new() }
+        Self {
+            binary,
+            agents: 2,
+            gpus: 2,
+            cpu_milli: 2_000,
+            gateway: false,
+            mounts: Vec::new(),
+            lasting: None,
+        }
     }
     /// So many agents, `node-1` and on; two by default.
     pub fn agents(self, agents: u32) -> Self {
@@ -43,13 +53,23 @@ impl Builder {
         self
     }
 
+    /// Builds Python environments below a folder that outlives the test, so that the suite builds each
+    /// once; the cluster lies there, too. Not below /tmp, of which workers get their own.
+    pub fn environments_in(self, folder: impl Into<PathBuf>) -> Self {
+        Self { lasting: Some(folder.into()), ..self }
+    }
+
     /// Starts it, and waits until all nodes are ready.
     ///
     /// # Panics
     /// When it does not start; the end of the logs is in the message.
     pub fn start(self) -> Cluster {
-        let dir =
-            tempfile::Builder::new().prefix("runyard-test-").tempdir().expect("a temporary folder");
+        let mut dir = tempfile::Builder::new();
+        let dir = match &self.lasting {
+            Some(folder) => dir.prefix("cluster-").tempdir_in(folder),
+            None => dir.prefix("runyard-test-").tempdir(),
+        };
+        let dir = dir.expect("a temporary folder");
         let any_port = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
         let agents = (1..=self.agents).map(|number| AgentOptions {
             name: format!("node-{number}"),
@@ -64,7 +84,8 @@ impl Builder {
             dir: dir.path().join("cluster"),
             listen: any_port,
             agents: agents.collect(),
-            environments: None,
+            // Where the demo keeps them, too.
+            environments: self.lasting.map(|folder| folder.join("cache/runyard/envs")),
             log: "info".into(),
             env: Default::default(),
         };

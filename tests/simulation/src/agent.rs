@@ -69,7 +69,8 @@ impl Agent {
         let core = Core::new(self.disk.seen);
         self.memory = Some(Memory { core, sealed: BTreeMap::new(), closing: BTreeSet::new() });
         // What was only prepared is prepared anew, if it is still wanted.
-        self.disk.folders.retain(|key, _| self.processes.contains_key(key));
+        let ran = |key: &WorkerKey| self.processes.get(key).is_some_and(|process| !process.wiped);
+        self.disk.folders.retain(|key, _| ran(key));
         let found = self.disk.folders.iter().map(|(key, folder)| {
             let step = match (self.processes[key].alive, folder.published) {
                 (true, _) => FoundStep::Running,

@@ -133,7 +133,8 @@ fn check_worker(
     }
     let bytes = process.map_or(0, |process| process.bytes);
     let cut = process.is_some_and(|process| process.wiped || process.cut);
-    let whole = worker.log.to == bytes || !worker.log.complete;
+    // While it lives, a log that was closed unstarted may yet be opened by another life of its agent.
+    let whole = worker.log.to == bytes || !worker.log.complete || outcome.is_none();
     if !cut && (worker.log.to > bytes || !whole) {
         return Err(format!("{key} wrote {bytes} bytes, its log is sealed as {:?}", worker.log));
     }

@@ -58,6 +58,8 @@ pub struct Summary {
 #[derive(Debug, Clone)]
 pub struct Broken {
     pub seed: u64,
+    /// Of the options: where the faults end decides the history as well.
+    pub steps: u64,
     pub step: u64,
     pub at_ms: u64,
     pub what: String,
@@ -65,10 +67,10 @@ pub struct Broken {
 
 impl std::fmt::Display for Broken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { seed, step, at_ms, what } = self;
+        let Self { seed, steps, step, at_ms, what } = self;
         write!(
             f,
-            "seed {seed}, step {step}, {at_ms} ms: {what}\nreplay: cargo run -p runyard-simulation -- --seed {seed} --trace"
+            "seed {seed}, step {step}, {at_ms} ms: {what}\nreplay: cargo run -p runyard-simulation -- --seed {seed} --steps {steps} --trace"
         )
     }
 }
@@ -144,6 +146,7 @@ pub fn run(options: Options) -> Result<Summary, Broken> {
     let mut world = World::new(options);
     world.play().map_err(|what| Broken {
         seed: options.seed,
+        steps: options.steps,
         step: world.step,
         at_ms: world.now,
         what,

@@ -1,5 +1,7 @@
 //! The ends of attempts, and whether another follows.
 
+use std::cmp::Ordering;
+
 use runyard_pipeline::RetryOn;
 use runyard_types::{AttemptKey, Cause, DurationMs, ExitReport, Outcome, Parent, WorkerKey};
 
@@ -34,7 +36,12 @@ impl State {
             let worker_key = WorkerKey { attempt: key.clone(), rank: rank as u32 };
             self.worker_mut(&worker_key, |worker| {
                 worker.phase = worker.phase.max(WorkerPhase::Finished);
-                worker.log.complete |= worker.log.to == *end;
+                // The end that comes with the result outweighs what was said of an earlier start.
+                worker.log.complete = match worker.log.to.cmp(end) {
+                    Ordering::Less => false,
+                    Ordering::Equal => true,
+                    Ordering::Greater => worker.log.complete,
+                };
             })?;
         }
         if command.outcome == Outcome::Succeeded {

@@ -7,7 +7,7 @@ use crate::state::{Reply, State};
 impl State {
     /// Logs belong to their attempt: its node may seal them however old the attempt is.
     pub(super) fn seal(&mut self, command: &Seal) -> Result<Reply, Refusal> {
-        let (_, worker) = self
+        let (attempt, worker) = self
             .worker(&command.worker)
             .ok_or_else(|| Refusal::not_found("worker", &command.worker))?;
         if worker.node != command.node {
@@ -25,7 +25,9 @@ impl State {
                 command.worker, sealed.to, command.from, command.to
             )));
         }
-        if sealed.complete && command.to > sealed.to {
+        // While the attempt lives, a worker that was given up unstarted may yet be started by another life
+        // of its agent, and then it has a log after all.
+        if sealed.complete && command.to > sealed.to && attempt.outcome.is_some() {
             return Err(Refusal::precondition(format!(
                 "worker {} ended its bytes at {}, nothing can follow",
                 command.worker, sealed.to
@@ -36,8 +38,8 @@ impl State {
                 SealChannel::Log => &mut worker.log,
                 SealChannel::Metrics => &mut worker.metrics,
             };
+            sealed.complete = command.complete || (sealed.complete && sealed.to == command.to);
             sealed.to = command.to;
-            sealed.complete |= command.complete;
             if command.manifest.is_some() {
                 sealed.manifest = command.manifest;
             }

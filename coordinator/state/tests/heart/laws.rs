@@ -87,7 +87,8 @@ fn check_attempts(old: &Task, new: &Task) {
         for (rank, (was, is)) in before.workers.iter().zip(&after.workers).enumerate() {
             assert!(is.phase >= was.phase, "{name}:{rank} went back to {:?}", is.phase);
             assert!(is.log.to >= was.log.to && is.metrics.to >= was.metrics.to, "{name}:{rank}");
-            assert!(is.log.complete || !was.log.complete, "{name}:{rank} goes on writing");
+            let reopened = was.log.complete && !is.log.complete;
+            assert!(!reopened || before.outcome.is_none(), "{name}:{rank} goes on writing");
             assert_eq!((&is.node, &is.devices), (&was.node, &was.devices), "{name}:{rank}");
             let ran_late = is.phase == WorkerPhase::Running && was.phase < WorkerPhase::Running;
             assert!(!ran_late || before.outcome.is_none(), "{name}:{rank} began after its end");

@@ -38,9 +38,14 @@ fn seals_follow_each_other_without_gap_or_overlap() {
     let metrics = Seal { channel: SealChannel::Metrics, ..seal(0, 5, false) };
     assert_eq!(env.ok(Command::Seal(metrics)), Reply::Sealed(5), "each channel by itself");
     assert_eq!(env.ok(Command::Seal(seal(10, 20, true))), Reply::Sealed(20));
+    assert_eq!(env.ok(Command::Seal(seal(20, 20, true))), Reply::Sealed(20), "told twice");
+    let mut finish = env.finishing("two-1/train.1", Outcome::Succeeded, Default::default());
+    if let Command::FinishAttempt(finish) = &mut finish {
+        finish.log_ends = vec![20];
+    }
+    env.ok(finish);
     let refused = env.refused(Command::Seal(seal(20, 30, false)));
     assert!(refused.contains("ended its bytes at 20"), "{refused}");
-    assert_eq!(env.ok(Command::Seal(seal(20, 20, true))), Reply::Sealed(20), "told twice");
     let log = &env.task("two-1/train").attempts[0].workers[0].log;
     assert_eq!(log.manifest, Some(Digest::of(&20_u64.to_le_bytes())));
 }
@@ -71,4 +76,28 @@ fn an_attempt_is_settled_when_it_is_released_and_its_log_is_whole() {
     assert_eq!(env.state.unsettled.size(), 1, "15 bytes are still to come");
     env.ok(Command::Seal(seal(10, 25, true)));
     assert!(env.state.unsettled.is_empty());
+}
+
+/// Found by the simulation: an agent gives a worker up before it started and closes its empty log; it dies
+/// before it says so, and its next life starts the worker.
+#[test]
+fn a_worker_that_was_given_up_and_then_started_has_a_log() {
+    for end_first in [false, true] {
+        let mut env = TestEnv::with_nodes(1, 1);
+        env.submit(TWO);
+        env.resolve();
+        env.place("two-1/train", &["n1"]);
+        env.ok(Command::Seal(seal(0, 0, true)));
+        env.run_worker("two-1/train.1:0");
+        let mut finish = env.finishing("two-1/train.1", Outcome::Succeeded, Default::default());
+        if let Command::FinishAttempt(finish) = &mut finish {
+            finish.log_ends = vec![2_000];
+        }
+        let log = Command::Seal(seal(0, 2_000, true));
+        for command in if end_first { [finish, log] } else { [log, finish] } {
+            env.ok(command);
+        }
+        let log = &env.task("two-1/train").attempts[0].workers[0].log;
+        assert_eq!((log.to, log.complete), (2_000, true), "end first: {end_first}");
+    }
 }

@@ -27,8 +27,13 @@ pub(crate) fn measure(args: &Args) -> Result<(), Failure> {
             (Values::default(), Values::default(), Values::default());
         for round in 0..args.rounds {
             let at = |who: &str| dir.path().join(format!("{who}-{window}-{round}"));
-            let bare = append_and_sync(&at("bare"), window)?;
-            let own = commits(&at("ours"), window)?;
+            // Who begins alternates: what one leaves to be written back falls on the other.
+            let (bare, own) = if round % 2 == 0 {
+                (append_and_sync(&at("bare"), window)?, commits(&at("ours"), window)?)
+            } else {
+                let own = commits(&at("ours"), window)?;
+                (append_and_sync(&at("bare"), window)?, own)
+            };
             limit.push(bare);
             ours.push(own);
             ratio.push(own / bare);
