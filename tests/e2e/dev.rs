@@ -17,6 +17,16 @@ struct Dev {
     said: String,
 }
 
+impl Drop for Dev {
+    /// Of a test that failed, nothing stays behind.
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGINT);
+            let _ = self.child.wait();
+        }
+    }
+}
+
 /// Starts `dev` in a folder and waits until it is ready.
 fn dev(folder: &Path) -> Dev {
     let mut child = bare(folder)
