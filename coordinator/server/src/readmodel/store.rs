@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use runyard_state::{EventNumber, State};
 use runyard_types::ProjectName;
@@ -20,6 +21,10 @@ const CACHE_BYTES: u64 = 16 << 20;
 const ASIDE_MAX: usize = 1;
 /// Events between two flushes. What was not flushed is read again from the state.
 const FLUSH_EVENTS: u64 = 10_000;
+/// Pause between two tries to get the files' lock.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+/// Tries to get the files' lock: two seconds in all.
+const LOCK_TRIES: u32 = 100;
 
 /// The peer's sled.
 #[derive(Debug)]
@@ -165,10 +170,24 @@ impl ReadModel {
     }
 }
 
-fn open(dir: &Path) -> Result<sled::Db, ReadModelError> {
-    guarded(|| {
-        Ok(sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(None).open()?)
-    })
+/// Opens the files. sled's own threads hold the lock of a database that was just closed a moment longer.
+pub(super) fn open(dir: &Path) -> Result<sled::Db, ReadModelError> {
+    let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+    let mut tries = 0;
+    loop {
+        match guarded(|| Ok(config.open()?)) {
+            Err(ReadModelError::Sled(error)) if is_locked(&error) && tries < LOCK_TRIES => {
+                tries += 1;
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            done => return done,
+        }
+    }
+}
+
+/// sled has no error of its own for this, only a text.
+fn is_locked(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(io) if io.to_string().contains("could not acquire lock"))
 }
 
 /// sled panics on some damaged files; here that is one more error.

@@ -376,9 +376,10 @@ fn f10_lost_rows_are_seen_and_broken_copies_do_not_pile_up() {
     let before = answers(&model, &world);
     drop(model);
     for _ in 0..3 {
-        let db = sled::open(&dir).expect("it opens");
+        let db = super::store::open(&dir).expect("it opens");
         let lost = db.scan_prefix(super::keys::EVENTS).next().expect("a row").expect("it reads").0;
         db.remove(lost).expect("it goes");
+        db.flush().expect("it is on disk");
         drop(db);
         let model = ReadModel::open(&dir);
         let found = world.catch_up(&model).expect_err("a row is missing");
@@ -391,4 +392,23 @@ fn f10_lost_rows_are_seen_and_broken_copies_do_not_pile_up() {
         assert_eq!(answers(&model, &world), before);
         assert_eq!(aside_count(keep.path()), 1);
     }
+}
+
+#[test]
+fn a_lock_that_is_held_a_moment_longer_does_not_cost_the_rows() {
+    let (keep, dir) = dir();
+    let mut world = World::new();
+    world.history(5);
+    let model = ReadModel::open(&dir);
+    world.catch_up(&model).expect("it follows");
+    drop(model);
+    let held = super::store::open(&dir).expect("it opens");
+    let late = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        drop(held);
+    });
+    let model = ReadModel::open(&dir);
+    late.join().expect("it lets go");
+    world.catch_up(&model).expect("the rows are whole");
+    assert_eq!(aside_count(keep.path()), 0, "nothing was broken");
 }
