@@ -34,8 +34,10 @@ pub struct Config {
     pub gateway: Option<SocketAddr>,
     /// Folders of the host below which `mount:` inputs may lie.
     pub mounts: Vec<PathBuf>,
-    /// Bytes that the cache of inputs and code may take.
+    /// Bytes that the cache of inputs and code may take, and again as many for Python environments.
     pub cache_bytes: u64,
+    /// Where Python environments are kept, which agents of one host may share; `None`: in the agent's folder.
+    pub environments: Option<PathBuf>,
     /// The binary that becomes a shim; its `main` calls [`crate::dispatch`] first. `None`: this one.
     pub exe: Option<PathBuf>,
 }
@@ -57,6 +59,7 @@ impl Config {
             gateway: None,
             mounts: Vec::new(),
             cache_bytes: 20 << 30,
+            environments: None,
             exe: None,
         }
     }

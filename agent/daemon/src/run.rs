@@ -59,7 +59,7 @@ pub async fn run(mut config: Config, stop: CancellationToken) -> Result<(), Agen
     let core = Core::new(paths.load_position());
     let shared = Arc::new(Shared {
         signals: Signals::new(&paths.workers())?,
-        environments: Environments::new(&paths.cache()),
+        environments: host.environments,
         agent: memory.agent.clone(),
         launcher: host.launcher,
         isolation: host.isolation,
@@ -110,6 +110,7 @@ struct Host {
     launcher: Launcher,
     isolation: Isolation,
     cache: Arc<Cache>,
+    environments: Environments,
     devices: Devices,
     inventory: Inventory,
 }
@@ -134,10 +135,19 @@ impl Host {
             launcher,
             isolation,
             cache: Cache::open(&paths.cache().join("files"), config.cache_bytes)?,
+            environments: environments(config, paths)?,
             devices: Devices::open(&devices)?,
             inventory: Inventory::look(config),
         })
     }
+}
+
+/// The folder by its real path: a stage with a `/tmp` of its own sees no link that lies in the host's.
+fn environments(config: &Config, paths: &Paths) -> Result<Environments, AgentError> {
+    let dir = config.environments.clone().unwrap_or_else(|| paths.cache().join("envs"));
+    fs_err::create_dir_all(&dir).map_err(AgentError::io("make the folder", &dir))?;
+    let dir = dir.canonicalize().map_err(AgentError::io("open the folder", &dir))?;
+    Ok(Environments::new(dir))
 }
 
 fn start(
@@ -169,11 +179,13 @@ fn start(
     Ok(())
 }
 
-/// Lets go of workers that ended more than a day ago and whose logs nobody takes.
+/// Lets go of workers that ended more than a day ago and whose logs nobody takes, and of environments that
+/// there is no room for.
 async fn expire(shared: Arc<Shared>) {
     let mut tick = tokio::time::interval(EXPIRE_EVERY);
     loop {
         tick.tick().await;
+        evict_environments(&shared).await;
         for (key, uid) in shared.ended() {
             let one = shared.clone();
             let old = task_blocking(move || worker::is_expired(&one, &uid)).await;
@@ -181,6 +193,23 @@ async fn expire(shared: Arc<Shared>) {
                 shared.tell(Input::Expired { key }).await;
             }
         }
+    }
+}
+
+/// Keeps the Python environments within their bytes; those in use stay.
+async fn evict_environments(shared: &Shared) {
+    let (environments, limit) = (shared.environments.clone(), shared.config.cache_bytes);
+    let done = tokio::task::spawn_blocking(move || environments.evict(limit)).await;
+    match done {
+        Ok(Ok(evicted)) if evicted.keys.is_empty() => {}
+        Ok(Ok(evicted)) => tracing::info!(
+            environments = evicted.keys.len(),
+            freed_bytes = evicted.freed_bytes,
+            left_bytes = evicted.left_bytes,
+            "Python environments that were not used lately were removed"
+        ),
+        Ok(Err(error)) => tracing::warn!(%error, "Python environments cannot be evicted"),
+        Err(error) => tracing::error!(%error, "evicting Python environments failed"),
     }
 }
 

@@ -32,7 +32,7 @@ fn requirements(dir: &Path, text: &str) -> EnvironmentSpec {
 fn one_is_built_once_shared_pinned_and_evicted() {
     let root = tempfile::tempdir().expect("a folder");
     wheel(root.path());
-    let cache = Environments::new(&root.path().join("cache"));
+    let cache = Environments::new(root.path().join("cache"));
     let spec = requirements(root.path(), "yardling==1.0");
     let builds = std::sync::atomic::AtomicU32::new(0);
     let built: Vec<_> = std::thread::scope(|scope| {
@@ -75,7 +75,7 @@ fn one_is_built_once_shared_pinned_and_evicted() {
 #[test]
 fn a_failure_carries_the_end_of_the_output_and_leaves_nothing() {
     let root = tempfile::tempdir().expect("a folder");
-    let cache = Environments::new(&root.path().join("cache"));
+    let cache = Environments::new(root.path().join("cache"));
     let spec = requirements(root.path(), "no-such-package==9");
     let error = cache.get(&spec, |_| ControlFlow::Continue(())).expect_err("no such package");
     let said = error.to_string();
@@ -83,7 +83,7 @@ fn a_failure_carries_the_end_of_the_output_and_leaves_nothing() {
         said.contains("no-such-package") && said.contains("install -r requirements.txt"),
         "{said}"
     );
-    let left = std::fs::read_dir(root.path().join("cache/envs")).expect("listed").flatten();
+    let left = std::fs::read_dir(root.path().join("cache")).expect("listed").flatten();
     assert_eq!(left.filter(|e| e.path().is_dir()).count(), 0, "half an environment was left");
     let error = cache.get(&requirements(root.path(), ""), |_| ControlFlow::Break(()));
     // An empty list prints nothing while it is built, so there may be nothing to break at.

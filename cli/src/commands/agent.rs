@@ -49,9 +49,12 @@ pub(crate) struct Args {
     /// Folders below which `mount:` inputs may lie; may be repeated
     #[arg(long = "mount", value_name = "DIR")]
     mounts: Vec<PathBuf>,
-    /// How much the cache of code and inputs may take
+    /// How much the cache of code and inputs may take, and again as much for Python environments
     #[arg(long, value_name = "SIZE", value_parser = size, default_value = "20GiB")]
     cache: ByteSize,
+    /// Where Python environments are kept; agents of one host may share it [default: in the agent's directory]
+    #[arg(long, value_name = "DIR", env = "RUNYARD_ENVIRONMENTS", hide_env_values = true)]
+    environments: Option<PathBuf>,
 }
 
 fn cpus(text: &str) -> Result<CpuMilli, String> {
@@ -107,6 +110,7 @@ fn config(args: Args) -> Result<Config> {
     config.gateway = args.gateway;
     config.mounts = args.mounts;
     config.cache_bytes = args.cache.get();
+    config.environments = args.environments;
     Ok(config)
 }
 

@@ -127,7 +127,7 @@ fn options(dir: &Path, env: &Env) -> Result<Options> {
         dir: dir.join("cluster"),
         listen: any_port,
         agents: agents(AGENTS, GPUS, Some(any_port), &[]),
-        environments: Some(env.paths.cache.join("envs")),
+        environments: env.paths.cache.join("envs"),
         log: std::env::var("RUNYARD_LOG").unwrap_or_else(|_| "info".into()),
         env: Default::default(),
     })

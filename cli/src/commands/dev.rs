@@ -55,7 +55,7 @@ pub(crate) struct Args {
 /// Does what the verb says.
 pub(crate) async fn run(args: Args, env: &Env) -> Result<Exit> {
     let stop = signals::stop_on_signals(false)?;
-    let handle = Handle::open(options(&args)?).await?;
+    let handle = Handle::open(options(&args, env)?).await?;
     let outcome = keep(&handle, &args, env, &stop).await;
     // Whatever went wrong: what was started does not stay behind.
     let stopped = halt(&handle, env).await;
@@ -165,7 +165,7 @@ async fn tell(
     Ok(())
 }
 
-fn options(args: &Args) -> Result<Options> {
+fn options(args: &Args, env: &Env) -> Result<Options> {
     let binary = std::env::current_exe()
         .context(Kind::Failed, || "cannot find this program's own file".into())?;
     let known = args.dir.join("ports.json").exists();
@@ -181,7 +181,7 @@ fn options(args: &Args) -> Result<Options> {
         dir: args.dir.clone(),
         listen: local_address(args.port, 7443, known),
         agents,
-        environments: None,
+        environments: env.paths.cache.join("envs"),
         log: std::env::var("RUNYARD_LOG").unwrap_or_else(|_| "info".into()),
         env: Default::default(),
     })

@@ -54,7 +54,7 @@ impl Builder {
     }
 
     /// Builds Python environments below a folder that outlives the test, so that the suite builds each
-    /// once; the cluster lies there, too. Not below /tmp, of which workers get their own.
+    /// once; the cluster lies there, too.
     pub fn environments_in(self, folder: impl Into<PathBuf>) -> Self {
         Self { lasting: Some(folder.into()), ..self }
     }
@@ -85,7 +85,10 @@ impl Builder {
             listen: any_port,
             agents: agents.collect(),
             // Where the demo keeps them, too.
-            environments: self.lasting.map(|folder| folder.join("cache/runyard/envs")),
+            environments: match self.lasting {
+                Some(folder) => folder.join("cache/runyard/envs"),
+                None => dir.path().join("envs"),
+            },
             log: "info".into(),
             env: Default::default(),
         };

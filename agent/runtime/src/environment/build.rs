@@ -43,9 +43,9 @@ pub struct Built {
 pub struct Pin(#[expect(dead_code, reason = "held for its lock")] Flock<File>);
 
 impl Environments {
-    /// The environments below this cache folder; it is made when needed.
-    pub fn new(cache: &Path) -> Self {
-        Self { dir: cache.join("envs") }
+    /// The environments in this folder; it is made when needed.
+    pub fn new(dir: PathBuf) -> Self {
+        Self { dir }
     }
 
     /// The environment for this spec: found, or built, with every line of the build's output given

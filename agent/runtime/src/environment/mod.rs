@@ -1,8 +1,8 @@
 //! Python environments, built once per content and shared read-only by all stages of a node.
 //!
-//! `CACHE/envs/KEY/` is a virtual environment built in place (its scripts name their own path, so
+//! `DIR/KEY/` is a virtual environment built in place (its scripts name their own path, so
 //! it can't be moved); the file `.complete` in it says that it is whole, and its modification time
-//! is the time of last use. `CACHE/envs/KEY.lock` serialises builders, and is held shared by users.
+//! is the time of last use. `DIR/KEY.lock` serialises builders, and is held shared by users.
 
 mod build;
 mod evict;

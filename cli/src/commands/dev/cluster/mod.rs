@@ -47,9 +47,8 @@ pub(crate) struct Options {
     /// The coordinator's address; port 0 takes a free one, which stays the same from then on.
     pub(crate) listen: SocketAddr,
     pub(crate) agents: Vec<AgentOptions>,
-    /// Where Python environments are kept, to be shared with other clusters; `None`: in each agent's
-    /// own cache.
-    pub(crate) environments: Option<PathBuf>,
+    /// Where Python environments are kept, shared with other clusters of this user.
+    pub(crate) environments: PathBuf,
     /// The log filter of the processes.
     pub(crate) log: String,
     /// Variables that the processes get besides this process's own.

@@ -111,10 +111,11 @@ impl Cluster {
     fn start_agent(&mut self, agent: &AgentOptions) -> Result<(), ClusterError> {
         let dir = self.layout.agent(&agent.name);
         std::fs::create_dir_all(&dir).map_err(ClusterError::io("make the directory", &dir))?;
-        self.share_environments(&dir)?;
         let mut command = self.command(&agent.name)?;
         command.arg("agent").arg("--dir").arg(&dir).args(["--node", &agent.name]);
         command.args(["--advertise", "127.0.0.1", "--network", "local"]);
+        // Builders and users of an environment lock it: all agents of the host may share the folder.
+        command.arg("--environments").arg(&self.options.environments);
         command.arg("--simulate-gpus").arg(agent.simulated_gpus.to_string());
         if let Some(milli) = agent.cpu_milli {
             command.arg("--cpus").arg(format!("{}.{:03}", milli / 1_000, milli % 1_000));
@@ -156,24 +157,6 @@ impl Cluster {
         self.ports.gateways.insert(agent.name.clone(), port);
         self.ports.save(&self.layout.ports())?;
         Ok(port)
-    }
-
-    /// Lets an agent's cache of environments be one that outlives the cluster. Builders and users of
-    /// an environment lock it, so several agents may share the folder.
-    fn share_environments(&self, agent: &Path) -> Result<(), ClusterError> {
-        let Some(shared) = &self.options.environments else { return Ok(()) };
-        // A worker may get a /tmp of its own, in which a link that lies below the host's is not seen.
-        if ["/tmp", "/var/tmp"].iter().any(|hidden| agent.starts_with(hidden)) {
-            return Ok(());
-        }
-        let cache = agent.join("cache");
-        let link = cache.join("envs");
-        if link.symlink_metadata().is_ok() {
-            return Ok(());
-        }
-        std::fs::create_dir_all(shared).map_err(ClusterError::io("make the directory", shared))?;
-        std::fs::create_dir_all(&cache).map_err(ClusterError::io("make the directory", &cache))?;
-        std::os::unix::fs::symlink(shared, &link).map_err(ClusterError::io("make the link", &link))
     }
 
     /// The program with a log file for all that it prints.
