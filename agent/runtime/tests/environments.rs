@@ -1,6 +1,5 @@
 //! Environments, built offline from wheels made here.
 
-use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::Command;
@@ -85,8 +84,79 @@ fn a_failure_carries_the_end_of_the_output_and_leaves_nothing() {
     );
     let left = std::fs::read_dir(root.path().join("cache")).expect("listed").flatten();
     assert_eq!(left.filter(|e| e.path().is_dir()).count(), 0, "half an environment was left");
-    let error = cache.get(&requirements(root.path(), ""), |_| ControlFlow::Break(()));
-    // An empty list prints nothing while it is built, so there may be nothing to break at.
-    assert!(matches!(error, Ok(_) | Err(EnvironmentError::Cancelled { .. })));
-    let _ = std::io::stdout().flush();
+}
+
+/// A source package whose build says so, and then prints nothing more for a long time.
+fn slow(dir: &Path) -> EnvironmentSpec {
+    let package = dir.join("slow");
+    std::fs::create_dir(&package).expect("made");
+    let project =
+        "[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n";
+    std::fs::write(package.join("pyproject.toml"), project).expect("written");
+    let begun = dir.join("begun").display().to_string();
+    let backend =
+        format!("import pathlib, time\npathlib.Path(r'{begun}').write_text('')\ntime.sleep(6)\n");
+    std::fs::write(package.join("backend.py"), backend).expect("written");
+    requirements(dir, &package.display().to_string())
+}
+
+#[test]
+fn a_silent_build_is_called_off_with_all_that_it_started() {
+    let root = tempfile::tempdir().expect("a folder");
+    let (cache, spec) = (Environments::new(root.path().join("cache")), slow(root.path()));
+    let begun = root.path().join("begun");
+    let mut said = String::new();
+    let error = cache.get(&spec, |line| {
+        said.push_str(line);
+        if begun.exists() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert!(matches!(error, Err(EnvironmentError::Cancelled { .. })), "{error:?}\n{said}");
+    let folder = root.path().display().to_string();
+    let ours = |entry: &std::fs::DirEntry| {
+        std::fs::read(entry.path().join("cmdline"))
+            .is_ok_and(|line| String::from_utf8_lossy(&line).contains(&folder))
+    };
+    let left = std::fs::read_dir("/proc").expect("listed").flatten().filter(ours).count();
+    assert_eq!(left, 0, "processes of the build are left");
+}
+
+#[test]
+fn f24_nobody_rebuilds_beside_the_build_of_a_killed_agent() {
+    let root = tempfile::tempdir().expect("a folder");
+    let (cache, spec) = (root.path().join("cache"), slow(root.path()));
+    let begun = root.path().join("begun");
+    // This test again, as the agent that is killed.
+    if let Some(dir) = std::env::var_os("KILLED_BUILDER") {
+        let dir = Path::new(&dir);
+        let text = std::fs::read(dir.join("requirements")).expect("the spec");
+        let spec = EnvironmentSpec { requirements: text, ..EnvironmentSpec::default() };
+        let _ = Environments::new(dir.join("cache")).get(&spec, |_| ControlFlow::Continue(()));
+        return;
+    }
+    std::fs::write(root.path().join("requirements"), &spec.requirements).expect("written");
+    let mut builder = Command::new(std::env::current_exe().expect("this test"))
+        .args(["--exact", "f24_nobody_rebuilds_beside_the_build_of_a_killed_agent"])
+        .env("KILLED_BUILDER", root.path())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("started");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !begun.exists() {
+        assert!(std::time::Instant::now() < deadline, "the build never began");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    builder.kill().expect("killed");
+    builder.wait().expect("gone");
+    let half = std::fs::read_dir(&cache).expect("listed").flatten().map(|e| e.path());
+    let half = half.into_iter().find(|path| path.is_dir()).expect("half an environment");
+    let made = || half.join("pyvenv.cfg").metadata().and_then(|file| file.modified()).ok();
+    let (before, mut waited) = (made(), 0);
+    assert!(before.is_some(), "the first build made none");
+    let error = Environments::new(cache.clone()).get(&spec, |line| {
+        waited += u32::from(line.is_empty());
+        if waited >= 5 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert!(matches!(error, Err(EnvironmentError::Cancelled { .. })), "{error:?}");
+    // The orphan's lock is held: one that builds now would have begun by removing what is there.
+    assert_eq!(made(), before, "two builds wrote into one folder");
 }

@@ -1,20 +1,19 @@
 //! Building an environment, once, whoever asks at the same time.
 
-use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::SystemTime;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use nix::fcntl::{Flock, FlockArg};
 
+use super::step::{self, Ended};
 use super::tool::{Python, find_python, find_uv};
-use super::{EnvironmentError, EnvironmentSpec};
+use super::{EnvironmentError, EnvironmentSpec, LOOK_EVERY_MS};
+use crate::worker::sync_file_system;
 
-/// Lines of a failed step's output that its error carries.
-const TAIL_LINES: usize = 30;
 const COMPLETE: &str = ".complete";
 
 /// The environments of a node's cache.
@@ -49,8 +48,8 @@ impl Environments {
     }
 
     /// The environment for this spec: found, or built, with every line of the build's output given
-    /// to `log`; a `Break` from it cancels the build. Blocks, also on another process that builds
-    /// the same.
+    /// to `log`, and an empty one now and then while there is none; a `Break` from it cancels the build. Blocks,
+    /// also on another process that builds the same.
     pub fn get(
         &self,
         spec: &EnvironmentSpec,
@@ -70,13 +69,13 @@ impl Environments {
                 cached,
                 pin: Pin(pin),
             };
-            let lock = self.lock(&key, FlockArg::LockShared)?;
+            let lock = self.wait(&key, FlockArg::LockSharedNonblock, &mut log)?;
             if is_complete(&path, &python) {
                 touch(&path.join(COMPLETE)).map_err(failed("stamp", &path))?;
                 return Ok(built(lock, true));
             }
             drop(lock);
-            let lock = self.lock(&key, FlockArg::LockExclusive)?;
+            let lock = self.wait(&key, FlockArg::LockExclusiveNonblock, &mut log)?;
             if is_complete(&path, &python) {
                 continue;
             }
@@ -84,7 +83,8 @@ impl Environments {
                 std::fs::remove_dir_all(&path).map_err(failed("remove", &path))?;
             }
             let result =
-                Build { key: &key, path: &path, python: &python, spec, log: &mut log }.run();
+                Build { key: &key, path: &path, python: &python, spec, lock: &lock, log: &mut log }
+                    .run();
             if let Err(e) = result {
                 let _ = std::fs::remove_dir_all(&path);
                 return Err(e);
@@ -99,16 +99,37 @@ impl Environments {
         }
     }
 
-    pub(super) fn lock(&self, key: &str, how: FlockArg) -> Result<Flock<File>, EnvironmentError> {
-        let path = self.dir.join(format!("{key}.lock"));
+    /// The lock, once it is free, unless `log` calls that off.
+    fn wait(
+        &self,
+        key: &str,
+        how: FlockArg,
+        log: &mut impl FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<Flock<File>, EnvironmentError> {
         loop {
-            let file = File::options().create(true).append(true).open(&path);
-            let file = file.map_err(failed("open", &path))?;
-            match Flock::lock(file, how) {
-                Ok(lock) => return Ok(lock),
-                Err((_, nix::errno::Errno::EINTR)) => {}
-                Err((_, e)) => return Err(failed("lock", &path)(e.into())),
+            if let Some(lock) = self.lock(key, how)? {
+                return Ok(lock);
             }
+            if log("").is_break() {
+                return Err(EnvironmentError::Cancelled { key: key.to_owned() });
+            }
+            std::thread::sleep(Duration::from_millis(LOOK_EVERY_MS.into()));
+        }
+    }
+
+    /// The lock, if it is free.
+    pub(super) fn lock(
+        &self,
+        key: &str,
+        how: FlockArg,
+    ) -> Result<Option<Flock<File>>, EnvironmentError> {
+        let path = self.dir.join(format!("{key}.lock"));
+        // It is read by a step, whose standard input it is: it is empty.
+        let file = File::options().create(true).read(true).append(true).open(&path);
+        match Flock::lock(file.map_err(failed("open", &path))?, how) {
+            Ok(lock) => Ok(Some(lock)),
+            Err((_, nix::errno::Errno::EWOULDBLOCK | nix::errno::Errno::EINTR)) => Ok(None),
+            Err((_, e)) => Err(failed("lock", &path)(e.into())),
         }
     }
 }
@@ -119,6 +140,7 @@ struct Build<'a, L> {
     path: &'a Path,
     python: &'a Python,
     spec: &'a EnvironmentSpec,
+    lock: &'a File,
     log: &'a mut L,
 }
 
@@ -184,54 +206,34 @@ impl<L: FnMut(&str) -> ControlFlow<()>> Build<'_, L> {
                 // Some packages ship files that no Python compiles (templates, other versions).
                 |e| if matches!(e, EnvironmentError::Cancelled { .. }) { Err(e) } else { Ok(()) },
             )?;
+        // Nothing looks into it again: the mark must not outlive what it stands for.
+        sync_file_system(self.path).map_err(failed("write out", self.path))?;
         let mark = self.path.join(COMPLETE);
         let text = format!("{}\n{}\n", self.python.version, self.python.path.display());
         std::fs::write(&mark, text).map_err(failed("write", &mark))
     }
 
     /// Runs a command, giving its lines to the log as they come.
-    fn step(&mut self, command: &mut Command, step: &str) -> Result<(), EnvironmentError> {
+    fn step(&mut self, command: &mut Command, name: &str) -> Result<(), EnvironmentError> {
         let program = PathBuf::from(command.get_program());
-        let (reader, writer) = io::pipe().map_err(failed("make a pipe for", &program))?;
-        let again = writer.try_clone().map_err(failed("make a pipe for", &program))?;
-        command.stdin(Stdio::null()).stdout(writer).stderr(again);
         command
             .env_remove("PYTHONDONTWRITEBYTECODE")
             .env_remove("PYTHONHOME")
             .env_remove("PYTHONPATH");
         command.env_remove("VIRTUAL_ENV").env("PYTHONUNBUFFERED", "1");
-        let mut child = command.spawn().map_err(failed("run", &program))?;
-        // The command holds the writing ends; the reader's end comes with the child's.
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        let mut tail: VecDeque<String> = VecDeque::new();
-        let mut cancelled = false;
-        let mut lines = BufReader::new(reader);
-        let mut line = Vec::new();
-        while matches!(lines.read_until(b'\n', &mut line), Ok(n) if n > 0) {
-            let text = String::from_utf8_lossy(&line).trim_end().to_string();
-            line.clear();
-            if (self.log)(&text).is_break() {
-                cancelled = true;
-                let _ = child.kill();
-                break;
+        let (status, tail) = match step::run(command, self.lock, self.log)? {
+            Ended::Status(status, tail) => (status, tail),
+            Ended::Cancelled => {
+                return Err(EnvironmentError::Cancelled { key: self.key.into() });
             }
-            if tail.len() == TAIL_LINES {
-                tail.pop_front();
-            }
-            tail.push_back(text);
-        }
-        let status = child.wait().map_err(failed("wait for", &program))?;
-        if cancelled {
-            return Err(EnvironmentError::Cancelled { key: self.key.into() });
-        }
+        };
         if status.success() {
             return Ok(());
         }
-        let step = match step {
+        let step = match name {
             "install" => format!("{} install -r requirements.txt", program.display()),
-            _ => format!("{} ({step})", program.display()),
+            _ => format!("{} ({name})", program.display()),
         };
-        let tail = tail.make_contiguous().join("\n");
         Err(EnvironmentError::Step { key: self.key.into(), step, how: status.to_string(), tail })
     }
 }

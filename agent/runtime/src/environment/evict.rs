@@ -40,7 +40,7 @@ impl Environments {
                 break;
             }
             // In use somewhere: its lock is taken.
-            let Ok(lock) = self.lock(&key, FlockArg::LockExclusiveNonblock) else { continue };
+            let Ok(Some(lock)) = self.lock(&key, FlockArg::LockExclusiveNonblock) else { continue };
             let path = self.dir.join(&key);
             // First the mark: half an environment must not look whole.
             let _ = std::fs::remove_file(path.join(".complete"));

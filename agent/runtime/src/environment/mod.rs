@@ -7,6 +7,7 @@
 mod build;
 mod evict;
 mod key;
+mod step;
 mod tool;
 
 pub use build::{Built, Environments, Pin};
@@ -16,6 +17,9 @@ pub use tool::{Python, find_python};
 
 use std::io;
 use std::path::PathBuf;
+
+/// Milliseconds between two looks whether a build was called off.
+const LOOK_EVERY_MS: u16 = 100;
 
 /// Why an environment could not be had.
 #[derive(Debug, thiserror::Error)]
