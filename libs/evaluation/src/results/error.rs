@@ -131,6 +131,23 @@ pub enum ResultsError {
         /// The limit.
         limit: usize,
     },
+    /// More columns, or rows times columns, than are taken.
+    #[error(
+        "{file}, row {row}: {columns} columns, too many for so many rows; at most {columns_max} columns \
+         and {cells_max} cells are taken. Write one row per example with the same few columns"
+    )]
+    TooLarge {
+        /// The file.
+        file: String,
+        /// The row, from 0.
+        row: usize,
+        /// Columns so far.
+        columns: usize,
+        /// The most columns.
+        columns_max: usize,
+        /// The most cells, empty ones included.
+        cells_max: usize,
+    },
     /// A column that stands twice in a header.
     #[error("{file}: the column `{column}` stands twice in the header")]
     ColumnTwice {

@@ -7,6 +7,10 @@ use super::error::{ResultsError, shorten};
 
 /// The longest column name taken.
 const NAME_BYTES_MAX: usize = 256;
+/// Columns of one file; a probability for each of a few thousand classes fits.
+const COLUMNS_MAX: usize = 4_096;
+/// Cells of one file, those included that a row lacks: some 1.5 GiB of memory.
+const CELLS_MAX: usize = 64 << 20;
 
 /// The cells of one file, by column; every column has a cell for each row.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +38,9 @@ impl RawTable {
                 }
                 None => {
                     check_name(&self.file, &name)?;
+                    if self.columns.len() == COLUMNS_MAX {
+                        return Err(self.too_large());
+                    }
                     let mut column = vec![Cell::null(); self.rows];
                     column.push(cell);
                     self.columns.insert(name, column);
@@ -41,7 +48,20 @@ impl RawTable {
             }
         }
         self.rows += 1;
-        Ok(())
+        match self.rows.saturating_mul(self.columns.len()) > CELLS_MAX {
+            true => Err(self.too_large()),
+            false => Ok(()),
+        }
+    }
+
+    fn too_large(&self) -> ResultsError {
+        ResultsError::TooLarge {
+            file: self.file.clone(),
+            row: self.rows,
+            columns: self.columns.len(),
+            columns_max: COLUMNS_MAX,
+            cells_max: CELLS_MAX,
+        }
     }
 
     /// Fills what the last rows left short.
@@ -79,4 +99,20 @@ pub(crate) fn check_name(file: &str, name: &str) -> Result<(), ResultsError> {
         start: shorten(name),
         limit: NAME_BYTES_MAX,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_that_each_bring_a_column_of_their_own_are_refused_before_they_fill_the_memory() {
+        let mut table = RawTable::new("rows.jsonl");
+        let refused = (0..10_000)
+            .find_map(|row| table.push_row([(format!("k{row}"), Cell::null())]).err())
+            .expect("it is refused")
+            .to_string();
+        assert!(refused.starts_with("rows.jsonl, row 4096: 4096 columns"), "{refused}");
+        assert!(table.columns.len() <= COLUMNS_MAX);
+    }
 }
