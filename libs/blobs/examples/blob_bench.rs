@@ -1,7 +1,8 @@
 //! Publishing and fetching through a server on loopback, beside `cp` and `tar` with a sync, in one run.
 //!
-//! `blob_bench [DIR] [GIB] [FILES] [ROUNDS]`: a random file of GIB (4) and FILES (20,000) files of 4 KiB,
-//! each figure the median of ROUNDS (3) interleaved runs. Ratios above 1 mean that Runyard is faster.
+//! `blob_bench [DIR] [GIB] [FILES] [ROUNDS] [publish]`: a random file of GIB (4) and FILES (20,000) files of
+//! 4 KiB, each figure the median of ROUNDS (3) interleaved runs; 0 GIB or FILES leave that part out, and
+//! `publish` the fetching (for a profile). Ratios above 1 mean that Runyard is faster.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -20,18 +21,38 @@ fn main() -> Result<(), Failure> {
     let gib: f64 = args.next().map_or(Ok(4.0), |text| text.parse())?;
     let files: u64 = args.next().map_or(Ok(20_000), |text| text.parse())?;
     let rounds: usize = args.next().map_or(Ok(3), |text| text.parse())?;
+    let fetching = args.next().is_none_or(|only| only != "publish");
     let _ = fs_err::remove_dir_all(&dir);
     fs_err::create_dir_all(&dir)?;
+    let sizes = Sizes { bytes: (gib * f64::from(1 << 30)) as u64, files, rounds, fetching };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(bench(&dir, (gib * f64::from(1 << 30)) as u64, files, rounds))?;
+    runtime.block_on(bench(&dir, sizes))?;
     fs_err::remove_dir_all(&dir)?;
     Ok(())
 }
 
-async fn bench(dir: &Path, bytes: u64, files: u64, rounds: usize) -> Result<(), Failure> {
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    bytes: u64,
+    files: u64,
+    rounds: usize,
+    fetching: bool,
+}
+
+async fn bench(dir: &Path, sizes: Sizes) -> Result<(), Failure> {
     let (large, small) = (dir.join("large"), dir.join("small"));
-    fs_err::create_dir_all(&large)?;
-    random_file(&large.join("f"), bytes)?;
+    let Sizes { bytes, files, .. } = sizes;
+    if bytes > 0 {
+        fs_err::create_dir_all(&large)?;
+        random_file(&large.join("f"), bytes)?;
+        shell("sync")?;
+        let what = format!("{:.1} GiB in one file", bytes as f64 / f64::from(1 << 30));
+        compare(dir, &what, &large, ("cp", "cp -r $FROM $TO && sync -f $TO"), sizes).await?;
+        if sizes.fetching {
+            rewritten(dir, &large, bytes).await?;
+        }
+        fs_err::remove_dir_all(&large)?;
+    }
     for n in 0..files {
         let at = small.join(format!("d{}", n / 200));
         if n % 200 == 0 {
@@ -39,13 +60,13 @@ async fn bench(dir: &Path, bytes: u64, files: u64, rounds: usize) -> Result<(), 
         }
         fs_err::write(at.join(format!("f{n}")), noise(n, 4_096))?;
     }
-    shell("sync")?;
-    let what = format!("{:.1} GiB in one file", bytes as f64 / f64::from(1 << 30));
-    compare(dir, &what, &large, "cp", "cp -r $FROM $TO && sync -f $TO", rounds).await?;
-    rewritten(dir, &large, bytes).await?;
-    let what = format!("{files} files of 4 KiB");
-    let tar = "mkdir $TO && tar -C $FROM -cf - . | tar -C $TO -xf - && sync -f $TO";
-    compare(dir, &what, &small, "tar", tar, rounds).await
+    if files > 0 {
+        shell("sync")?;
+        let what = format!("{files} files of 4 KiB");
+        let tar = "mkdir $TO && tar -C $FROM -cf - . | tar -C $TO -xf - && sync -f $TO";
+        compare(dir, &what, &small, ("tar", tar), sizes).await?;
+    }
+    Ok(())
 }
 
 /// What is sent again after random runs of 64 KiB, 1 % of the bytes, were rewritten.
@@ -72,14 +93,21 @@ async fn compare(
     dir: &Path,
     what: &str,
     from: &Path,
-    peer: &str,
-    command: &str,
-    rounds: usize,
+    (peer, command): (&str, &str),
+    sizes: Sizes,
 ) -> Result<(), Failure> {
-    const NAMES: [&str; 6] =
-        ["peer", "publish", "publish again", "fetch", "fetch, new cache", "fetch, full cache"];
-    let mut times: [Vec<Cost>; 6] = Default::default();
-    for round in 0..rounds {
+    const NAMES: [&str; 8] = [
+        "peer",
+        "publish",
+        "publish again",
+        "fetch",
+        "fetch, new cache",
+        "fetch, full cache",
+        "restic backup",
+        "restic restore",
+    ];
+    let mut times: [Vec<Cost>; 8] = Default::default();
+    for round in 0..sizes.rounds {
         let at = dir.join(format!("round{round}"));
         fs_err::create_dir_all(&at)?;
         shell(&format!("cat $(find {} -type f) > /dev/null", from.display()))?;
@@ -89,6 +117,13 @@ async fn compare(
         times[0].push(timed(async { shell(&script) }).await?);
         fs_err::remove_dir_all(at.join("copy"))?;
         shell("sync")?;
+        if sizes.fetching && shell("restic version > /dev/null 2>&1").is_ok() {
+            for (time, script) in times[6..].iter_mut().zip(restic(from, &at)?) {
+                time.push(timed(async { shell(&script) }).await?);
+            }
+            fs_err::remove_dir_all(at.join("restic"))?;
+            shell("sync")?;
+        }
         let store = Arc::new(LocalStore::open(at.join("store"))?);
         let remote = serve(store).await?;
         let upload = Uploader::new(remote.clone()).with_stat_cache(at.join("stat"));
@@ -104,7 +139,8 @@ async fn compare(
         let cache = Cache::open(&at.join("cache"), 1 << 40)?;
         let plain = Downloader::new(remote);
         let cached = plain.clone().with_cache(cache);
-        for (n, download) in [&plain, &cached, &cached].into_iter().enumerate() {
+        let ways = [&plain, &cached, &cached].into_iter().take(if sizes.fetching { 3 } else { 0 });
+        for (n, download) in ways.enumerate() {
             shell("sync")?;
             let to = at.join(format!("to{n}"));
             let fetch = async {
@@ -119,17 +155,31 @@ async fn compare(
         fs_err::remove_dir_all(at)?;
         shell("sync")?;
     }
-    let medians = times.map(|mut times| {
+    let median = |times: &mut Vec<Cost>| {
         times.sort_by(|a, b| a.wall.total_cmp(&b.wall));
-        times[times.len() / 2]
-    });
-    let peers = medians[0];
+        times.get(times.len() / 2).copied()
+    };
+    let peers = median(&mut times[0]).ok_or("no rounds")?;
     println!("{what}: {peer} + sync {:.2} s, CPU {:.2} s", peers.wall, peers.cpu);
-    for (name, Cost { wall, cpu }) in NAMES.iter().zip(medians).skip(1) {
+    for (name, times) in NAMES.iter().zip(&mut times).skip(1) {
+        let Some(Cost { wall, cpu }) = median(times) else { continue };
         let ratio = peers.wall / wall;
         println!("  {name:<18} {wall:>6.2} s, CPU {cpu:>5.2} s   {ratio:.2} of {peer}'s speed");
     }
     Ok(())
+}
+
+/// Makes a repository of restic's; answers with what backs `from` up into it, and gets it back.
+fn restic(from: &Path, at: &Path) -> Result<[String; 2], Failure> {
+    let at = at.join("restic");
+    fs_err::create_dir_all(&at)?;
+    let (from, at) = (from.display(), at.display());
+    let restic = format!("RESTIC_PASSWORD=x restic -q --no-cache -r {at}/repo");
+    shell(&format!("{restic} init"))?;
+    Ok([
+        format!("cd {from} && {restic} backup ."),
+        format!("{restic} restore latest --target {at}/to"),
+    ])
 }
 
 /// Wall time, and CPU time of this process (client and server) and its children, in seconds.

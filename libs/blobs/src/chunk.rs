@@ -9,6 +9,8 @@ use bytes::Bytes;
 use fastcdc::v2020::FastCDC;
 use runyard_types::Digest;
 
+use crate::blocks::BlockPool;
+
 /// Files up to this size are one chunk.
 pub const WHOLE_BYTES_MAX: usize = 256 << 10;
 /// The least, the average and the most bytes of a chunk of a larger file.
@@ -17,7 +19,7 @@ pub const CUT_BYTES: [usize; 3] = [16 << 10, 64 << 10, 256 << 10];
 pub const CHUNK_BYTES_MAX: usize = 16 << 20;
 
 /// Bytes are read and cut in blocks of this size; a chunk is a slice of its block, not a copy.
-const BLOCK_BYTES: usize = 2 << 20;
+pub(crate) const BLOCK_BYTES: usize = 2 << 20;
 
 /// The name and length of a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,6 +51,7 @@ impl Chunk {
 /// Cuts a stream into chunks, in order; memory stays within two blocks.
 pub struct Chunker<R> {
     source: R,
+    pool: BlockPool,
     block: Bytes,
     at: usize,
     read_bytes: u64,
@@ -65,8 +68,14 @@ impl<R> std::fmt::Debug for Chunker<R> {
 impl<R: Read> Chunker<R> {
     /// A chunker of `source`; `size_hint` (bytes) only sizes the first buffer.
     pub fn new(source: R, size_hint: u64) -> io::Result<Self> {
+        Self::with_pool(source, size_hint, BlockPool::new(BLOCK_BYTES))
+    }
+
+    /// The same, with blocks of a pool that several chunkers share.
+    pub(crate) fn with_pool(source: R, size_hint: u64, pool: BlockPool) -> io::Result<Self> {
+        let block = Bytes::new();
         let mut this =
-            Self { source, block: Bytes::new(), at: 0, read_bytes: 0, first: true, ended: false };
+            Self { source, pool, block, at: 0, read_bytes: 0, first: true, ended: false };
         // One byte more than expected, so that the end of the stream is seen by the first read.
         let room = usize::try_from(size_hint).unwrap_or(BLOCK_BYTES).saturating_add(1);
         this.refill(room.clamp(4 << 10, BLOCK_BYTES))?;
@@ -103,13 +112,13 @@ impl<R: Read> Chunker<R> {
     /// Carries what is not cut yet into a new block and fills that from the source.
     fn refill(&mut self, room: usize) -> io::Result<()> {
         let rest = &self.block[self.at..];
-        let mut block = Vec::with_capacity(room.max(rest.len() + 1));
+        let mut block = self.pool.take(room.max(rest.len() + 1));
         block.extend_from_slice(rest);
         let wanted = block.capacity() - block.len();
         let got = (&mut self.source).take(wanted as u64).read_to_end(&mut block)?;
         self.read_bytes += got as u64;
         self.ended = got < wanted;
-        self.block = block.into();
+        self.block = self.pool.share(block);
         self.at = 0;
         Ok(())
     }
@@ -160,6 +169,26 @@ mod tests {
             let joined: Vec<u8> = chunks.iter().flat_map(|c| c.data.to_vec()).collect();
             prop_assert_eq!(joined, data);
         }
+    }
+
+    #[test]
+    fn a_block_is_read_into_again_only_when_no_chunk_of_it_is_held() {
+        let (first, second) = (noise(1, 3 * BLOCK_BYTES), noise(2, 3 * BLOCK_BYTES));
+        let pool = BlockPool::new(BLOCK_BYTES);
+        let cut = |data: &[u8]| {
+            let mut chunker =
+                Chunker::with_pool(data, data.len() as u64, pool.clone()).expect("reads");
+            std::iter::from_fn(|| chunker.next_chunk().expect("reads")).collect::<Vec<Chunk>>()
+        };
+        let held = cut(&first);
+        assert_eq!(pool.free(), 0, "all of it is held");
+        let other = cut(&second);
+        assert_eq!(held, cut_bytes(first.into()));
+        drop(held);
+        assert!(pool.free() >= 3, "{} blocks came back", pool.free());
+        assert_eq!(other, cut_bytes(second.clone().into()));
+        drop(other);
+        assert_eq!(cut(&second), cut_bytes(second.into()));
     }
 
     #[test]

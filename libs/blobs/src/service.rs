@@ -24,7 +24,7 @@ use tonic::{Extensions, Request, Response, Status, Streaming};
 
 use crate::chunk::Chunk;
 use crate::pack::PackId;
-use crate::store::{LocalStore, StoreError};
+use crate::store::{LocalStore, PackUpload, StoreError};
 
 /// Bytes of data in one streamed message.
 pub const DATA_BYTES: usize = 256 << 10;
@@ -108,7 +108,15 @@ impl BlobService {
         let (arrivals, received) = mpsc::channel(8);
         let store = self.store.clone();
         let writing = spawn_blocking(move || {
-            let done = write_pack(&store, &project, pack, first.size_bytes, received);
+            let upload = match first.index.is_empty() {
+                true => store.upload_pack(&project, pack, first.size_bytes),
+                false => {
+                    let id = Digest::from_bytes(*pack.as_bytes());
+                    store.upload_indexed(&project, id, first.index, first.size_bytes)
+                }
+            };
+            let done =
+                upload.and_then(|upload| write_pack(&upload, pack, first.size_bytes, received));
             drop(permit);
             done
         });
@@ -145,13 +153,11 @@ where
 }
 
 fn write_pack(
-    store: &LocalStore,
-    project: &ProjectName,
+    upload: &PackUpload,
     pack: PackId,
     size: u64,
     mut received: mpsc::Receiver<Arrival>,
 ) -> Result<u64, StoreError> {
-    let upload = store.upload_pack(project, pack, size)?;
     while let Some(arrival) = received.blocking_recv() {
         match arrival {
             Arrival::Data(offset, data) => upload.append(offset, &data)?,
@@ -232,18 +238,24 @@ impl Blobs for BlobService {
         let (answers, stream) = mpsc::channel(8);
         let store = self.store.clone();
         spawn_blocking(move || {
-            for id in ids {
-                let sent = match store.read_chunk(&project, &id) {
-                    Ok(data) => send_chunk(&answers, &id, &data),
-                    Err(error) => {
-                        // The reader may be gone; then nobody is left to be told.
-                        let _ = answers.blocking_send(Err(status(&error)));
-                        false
+            let mut rest = ids.as_slice();
+            'all: while !rest.is_empty() {
+                let run = store.read_run(&project, rest);
+                let (these, next) = rest.split_at(run.len());
+                for (id, data) in these.iter().zip(run) {
+                    let sent = match data {
+                        Ok(data) => send_chunk(&answers, id, &data),
+                        Err(error) => {
+                            // The reader may be gone; then nobody is left to be told.
+                            let _ = answers.blocking_send(Err(status(&error)));
+                            false
+                        }
+                    };
+                    if !sent {
+                        break 'all;
                     }
-                };
-                if !sent {
-                    break;
                 }
+                rest = next;
             }
             drop(permit);
         });

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use common::{noise, project};
-use runyard_blobs::pack::{Pack, PackBuilder, PackId};
-use runyard_blobs::store::StoreOptions;
+use runyard_blobs::pack::{Bundle, BundleBuilder, Pack, PackBuilder, PackId};
+use runyard_blobs::store::{PackUpload, StoreOptions};
 use runyard_blobs::tree::TreeBuilder;
 use runyard_blobs::{Chunk, LocalStore, StoreError};
 use runyard_types::{Digest, ProjectName};
@@ -121,6 +121,115 @@ fn f40_the_same_pack_from_many_at_once() {
     assert_eq!(files(&dir.path().join("projects/default/uploads"), "part").len(), 0);
 }
 
+fn bundle_of(chunks: &[Chunk]) -> Bundle {
+    let mut builder = BundleBuilder::new().expect("zstd has memory");
+    assert!(chunks.iter().all(|chunk| builder.push(chunk)));
+    builder.finish()
+}
+
+fn begin(store: &LocalStore, bundle: &Bundle) -> Result<PackUpload, StoreError> {
+    store.upload_indexed(&project(), bundle.id, bundle.index.clone(), bundle.size)
+}
+
+#[test]
+fn f40_an_indexed_upload_goes_on_after_a_cut_and_a_restart_and_gets_the_packs_name() {
+    const MESSAGE: usize = 10_000;
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut store = open(dir.path());
+    for cut in 0..6 {
+        let mut chunks = chunks(cut as u64, &[9_000, 20_000, 15_000]);
+        chunks.push(Chunk::new(vec![cut as u8; 30_000].into()));
+        let (bundle, pack) = (bundle_of(&chunks), pack_of(&chunks));
+        let bytes = bundle.parts.concat();
+        let first = begin(&store, &bundle).expect("begins");
+        for (n, message) in bytes.chunks(MESSAGE).take(cut).enumerate() {
+            first.append((n * MESSAGE) as u64, message).expect("takes it");
+        }
+        drop(first);
+        if cut % 2 == 0 {
+            drop(store);
+            store = open(dir.path());
+        }
+        let called = PackId::from_bytes(*bundle.id.as_bytes());
+        let status = store.pack_status(&project(), called).expect("answers");
+        let there = (cut * MESSAGE).min(bytes.len());
+        assert_eq!((status.received_bytes, status.complete), (there as u64, false));
+        assert_eq!(store.find_missing(&project(), &ids(&chunks)), ids(&chunks));
+        let second = begin(&store, &bundle).expect("goes on");
+        let from = there.saturating_sub(77);
+        second.append(from as u64, &bytes[from..]).expect("takes the rest");
+        assert_eq!(second.finish().expect("is whole"), 4);
+        assert_eq!(second.finish().expect("the same again"), 4);
+        assert!(store.pack_status(&project(), pack.id).expect("answers").complete);
+        assert_has(&store, &chunks);
+        // All of it once more, as after an answer that was lost.
+        let third = begin(&store, &bundle).expect("begins");
+        third.append(0, &bytes).expect("takes it");
+        assert_eq!(third.finish().expect("is whole"), 4);
+    }
+    assert_eq!(files(&packs_dir(dir.path()), "pack").len(), 6);
+    assert_eq!(files(&dir.path().join("projects/default/uploads"), "part").len(), 0);
+}
+
+#[test]
+fn f41_an_indexed_upload_that_is_damaged_is_refused_where_it_is_and_begins_anew() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path());
+    let chunks = chunks(1, &[9_000, 20_000]);
+    let bundle = bundle_of(&chunks);
+    let bytes = bundle.parts.concat();
+    let upload = begin(&store, &bundle).expect("begins");
+    let mut bad = bytes.clone();
+    bad[8 + 9_000 + 5] ^= 1;
+    let error = upload.append(0, &bad).expect_err("a chunk is not what it says");
+    assert!(error.to_string().contains(&chunks[1].id.to_string()), "{error}");
+    assert_eq!(upload.status().expect("answers").received_bytes, 0);
+    // Damage at rest, between two processes: what lies there is not built upon.
+    upload.append(0, &bytes[..15_000]).expect("takes it");
+    drop(upload);
+    let part = files(&dir.path().join("projects/default/uploads"), "part").pop().expect("a part");
+    let mut there = fs_err::read(&part).expect("reads");
+    there[100] ^= 1;
+    fs_err::write(&part, there).expect("writes");
+    let upload = begin(&store, &bundle).expect("begins");
+    assert_eq!(upload.status().expect("answers").received_bytes, 0);
+    assert!(matches!(upload.append(15_000, &bytes[15_000..]), Err(StoreError::Gap { .. })));
+    upload.append(0, &bytes).expect("takes it");
+    assert!(store.find_missing(&project(), &ids(&chunks)).len() == 2, "not before its end");
+    assert_eq!(upload.finish().expect("is whole"), 2);
+    assert_has(&store, &chunks);
+    // A name that is not the index's.
+    let id = Digest::of(b"another");
+    let named = store.upload_indexed(&project(), id, bundle.index.clone(), bundle.size);
+    assert!(matches!(named, Err(StoreError::BadPack { .. })));
+    let sized = store.upload_indexed(&project(), bundle.id, bundle.index, 99);
+    assert!(matches!(sized, Err(StoreError::BadPack { source: Some(_), .. })));
+}
+
+#[test]
+fn f40_the_same_indexed_pack_from_many_at_once() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = Arc::new(open(dir.path()));
+    let chunks = chunks(1, &[200_000; 10]);
+    let bundle = bundle_of(&chunks);
+    let bytes = bundle.parts.concat();
+    std::thread::scope(|scope| {
+        for piece in [4_096, 100_000, 65_536, 1 << 20] {
+            let (store, bundle, bytes) = (&store, &bundle, &bytes);
+            scope.spawn(move || {
+                let upload = begin(store, bundle).expect("begins");
+                for (n, data) in bytes.chunks(piece).enumerate() {
+                    upload.append((n * piece) as u64, data).expect("takes it");
+                }
+                assert_eq!(upload.finish().expect("is whole"), 10);
+            });
+        }
+    });
+    assert_has(&store, &chunks);
+    assert_eq!(files(&packs_dir(dir.path()), "pack").len(), 1);
+    assert_eq!(files(&dir.path().join("projects/default/uploads"), "part").len(), 0);
+}
+
 #[test]
 fn f40_a_pack_that_is_not_what_it_says_is_never_visible() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -172,6 +281,41 @@ fn f41_damage_at_rest_is_named_counts_as_missing_and_heals() {
     drop(store);
     let store = open(dir.path());
     assert_has(&store, &chunks);
+}
+
+#[test]
+fn a_run_is_what_lies_side_by_side_and_f41_damage_in_it_is_found() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path());
+    let all = chunks(1, &[60_000, 200_000, 4_000, 250_000, 250_000, 250_000, 250_000, 9_000]);
+    upload(&store, &pack_of(&all[..7])).expect("is whole");
+    store.put_chunks(&project(), vec![all[7].clone()]).expect("puts");
+    let mut asked = ids(&all);
+    asked.push(Digest::of(b"nowhere"));
+    let (mut got, mut runs) = (Vec::new(), Vec::new());
+    while got.len() < asked.len() {
+        let run = store.read_run(&project(), &asked[got.len()..]);
+        runs.push(run.len());
+        got.extend(run);
+    }
+    // Within a mebibyte; then the rest of the pack; a journal's chunks by themselves; the absent one.
+    assert_eq!(runs, [6, 1, 1, 1]);
+    assert!(matches!(got.pop(), Some(Err(StoreError::NotFound(_)))));
+    for (chunk, data) in all.iter().zip(got) {
+        assert_eq!(data.expect("is there"), chunk.data);
+    }
+    assert_eq!(store.read_run(&project(), &[asked[1], asked[0]]).len(), 1, "not in that order");
+    assert!(store.read_run(&project(), &[]).is_empty());
+    // One flipped byte: that chunk is named, its neighbours are right.
+    let path = files(&packs_dir(dir.path()), "pack").pop().expect("a pack");
+    let mut bytes = fs_err::read(&path).expect("reads");
+    bytes[8 + 60_000 + 77] ^= 4;
+    fs_err::write(&path, bytes).expect("writes");
+    let run = store.read_run(&project(), &asked[..3]);
+    assert_eq!(run.len(), 3);
+    assert!(matches!(&run[1], Err(StoreError::Corrupt(id)) if *id == asked[1]));
+    assert_eq!(*run[0].as_ref().expect("right"), all[0].data);
+    assert_eq!(*run[2].as_ref().expect("right"), all[2].data);
 }
 
 #[test]

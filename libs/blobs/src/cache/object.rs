@@ -125,6 +125,12 @@ impl ObjectWriter {
         file.write_all(data).map_err(CacheError::io("write", &self.temp))
     }
 
+    /// Appends verified bytes that lie in several places.
+    pub(crate) fn write_slices(&mut self, data: &[Bytes]) -> Result<(), CacheError> {
+        let file = self.file.as_mut().expect("it is there until the commit");
+        crate::files::write_slices(file, data).map_err(CacheError::io("write", &self.temp))
+    }
+
     pub(crate) fn file(&self) -> Option<&std::fs::File> {
         self.file.as_ref().map(File::file)
     }

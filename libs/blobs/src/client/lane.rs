@@ -1,7 +1,6 @@
 //! One lane of a fetch: files written in order, from the cache and from a stream of chunks.
 
 use std::fs::File;
-use std::io::Write as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,7 +10,7 @@ use tokio::sync::mpsc;
 use super::{Meter, TransferError};
 use crate::cache::{Cache, ObjectWriter, Pinned};
 use crate::chunk::ChunkRef;
-use crate::files::{FileError, Root};
+use crate::files::{FileError, Root, write_slices};
 use crate::tree::RelPath;
 
 /// Content that goes to one or more places.
@@ -172,8 +171,8 @@ impl Site {
             };
             match data {
                 Some(data) if bad.is_none() => {
-                    out.write(&data)?;
-                    before = data;
+                    before = data.clone();
+                    out.write(data)?;
                 }
                 Some(_) => {}
                 None => bad = bad.or(Some(chunk.id)),
@@ -207,8 +206,13 @@ fn verified(data: &Bytes, chunk: &ChunkRef) -> bool {
     data.len() == chunk.len as usize && Digest::of(data) == chunk.id
 }
 
+/// Bytes that are written at once: few large writes cost the kernel less than many small ones.
+const WRITE_BYTES: usize = 1 << 20;
+
 /// The files that a job's bytes go to: its first place, or the cache where blocks are shared, or both.
 struct Output<'a> {
+    waiting: Vec<Bytes>,
+    waiting_bytes: usize,
     site: &'a Site,
     job: &'a Job,
     cached: Option<ObjectWriter>,
@@ -231,18 +235,26 @@ impl<'a> Output<'a> {
             Some(_) if site.share => None,
             _ => Some(site.dest.create_file(path, *executable)?),
         };
-        Ok(Self { site, job, cached, direct })
+        Ok(Self { waiting: Vec::new(), waiting_bytes: 0, site, job, cached, direct })
     }
 
-    fn write(&mut self, data: &[u8]) -> Result<(), TransferError> {
+    fn write(&mut self, data: Bytes) -> Result<(), TransferError> {
+        self.waiting_bytes += data.len();
+        self.waiting.push(data);
+        if self.waiting_bytes >= WRITE_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<(), TransferError> {
+        self.waiting_bytes = 0;
+        let data = std::mem::take(&mut self.waiting);
         if let Some(file) = &mut self.direct {
-            file.write_all(data).map_err(|source| {
+            write_slices(file, &data).map_err(|source| {
                 let path = self.site.dest.path().join(self.job.places[0].0.as_str());
                 FileError::Io { what: "write", path, source }
             })?;
         }
         if let Some(writer) = &mut self.cached
-            && let Err(error) = writer.write(data)
+            && let Err(error) = writer.write_slices(&data)
         {
             if self.direct.is_none() {
                 return Err(error.into());
@@ -254,8 +266,9 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
-    fn finish(self) -> Result<(), TransferError> {
-        let Self { site, job, cached, direct } = self;
+    fn finish(mut self) -> Result<(), TransferError> {
+        self.flush()?;
+        let Self { site, job, cached, direct, .. } = self;
         if let Some(writer) = cached {
             writer.commit(&job.chunks)?;
         }

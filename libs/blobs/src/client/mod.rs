@@ -7,9 +7,10 @@ mod publish;
 mod reader;
 mod remote;
 mod retry;
+mod send;
 
 pub use download::{Downloader, Fetched};
-pub use publish::{Published, Uploader};
+pub use publish::{Measured, MeasuredFile, Published, Uploader};
 pub use remote::Remote;
 pub use retry::Retry;
 

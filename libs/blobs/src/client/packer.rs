@@ -4,7 +4,7 @@ use tokio::sync::mpsc;
 
 use super::TransferError;
 use crate::chunk::Chunk;
-use crate::pack::{PACK_BYTES_TARGET, Pack, PackBuilder};
+use crate::pack::{Bundle, BundleBuilder, PACK_BYTES_TARGET};
 
 /// Less than this in all is sent as loose chunks, which the server packs with those of others.
 const LOOSE_BYTES: usize = 1 << 20;
@@ -12,7 +12,7 @@ const LOOSE_BYTES: usize = 1 << 20;
 /// What is to be sent.
 #[derive(Debug)]
 pub(super) enum Parcel {
-    Pack(Pack),
+    Pack(Bundle),
     Loose(Vec<Chunk>),
 }
 
@@ -23,7 +23,7 @@ pub(super) fn pack(
 ) -> Result<(), TransferError> {
     let io = |source| TransferError::Io { what: "make a pack", source };
     let send = |parcel| out.blocking_send(parcel).map_err(|_| TransferError::Stopped);
-    let mut builder = PackBuilder::new().map_err(io)?;
+    let mut builder = BundleBuilder::new().map_err(io)?;
     let (mut loose, mut loose_bytes) = (Vec::new(), 0);
     while let Some(batch) = chunks.blocking_recv() {
         for chunk in batch {

@@ -3,10 +3,13 @@
 //!
 //! readers (blocking) → which are missing? → packer (blocking) → uploads, each step bounded.
 
+mod measure;
+
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use runyard_types::Digest;
 use tokio::sync::mpsc;
@@ -21,10 +24,12 @@ use crate::files::{
 };
 use crate::tree::{BuiltTree, RelPath, TreeBuilder};
 
+pub use measure::{Measured, MeasuredFile};
+
 /// Threads that read and hash files.
 const READERS: usize = 2;
 /// Packs that are on their way at once: one arrives while another one is synced.
-const UPLOADS: usize = 3;
+const UPLOADS: usize = 6;
 
 /// A published tree.
 #[derive(Debug, Clone)]
@@ -123,7 +128,7 @@ impl Uploader {
         let unread_files = known.len() as u64;
         let (chunks, to_filter) = mpsc::channel(8);
         let (missing, to_pack) = mpsc::channel(4);
-        let (parcels, to_send) = mpsc::channel(1);
+        let (parcels, to_send) = mpsc::channel(2);
         let packing = blocking(move || pack(to_pack, &parcels));
         let reading = self.read(&listing, known, unread, &meter, chunks);
         let filtering = self.filter(to_filter, missing);
@@ -210,14 +215,18 @@ impl Uploader {
     ) -> Result<(), TransferError> {
         let mut seen: HashSet<Digest> = HashSet::new();
         let asked = ReceiverStream::new(chunks).ready_chunks(4).map(|batches| {
-            let fresh = batches.into_iter().flatten().filter(|chunk| seen.insert(chunk.id));
-            let fresh: Vec<Chunk> = fresh.collect();
+            let mut fresh: Vec<Chunk> = batches.into_iter().flatten().collect();
+            let whole = bytes_of(&fresh);
+            fresh.retain(|chunk| seen.insert(chunk.id));
             async move {
                 let ids: Vec<Digest> = fresh.iter().map(|chunk| chunk.id).collect();
                 let lacking = self.remote.find_missing(&ids).await?;
                 let lacking: HashSet<Digest> = lacking.into_iter().collect();
-                let fresh = fresh.into_iter().filter(|chunk| lacking.contains(&chunk.id));
-                Ok::<Vec<Chunk>, TransferError>(fresh.collect())
+                fresh.retain(|chunk| lacking.contains(&chunk.id));
+                if bytes_of(&fresh) < whole / 2 {
+                    let_go(&mut fresh);
+                }
+                Ok::<Vec<Chunk>, TransferError>(fresh)
             }
         });
         let mut asked = std::pin::pin!(asked.buffered(2));
@@ -234,7 +243,7 @@ impl Uploader {
     ) -> Result<(), TransferError> {
         let sent = ReceiverStream::new(parcels).map(|parcel| async move {
             match parcel {
-                Parcel::Pack(pack) => self.remote.upload_pack(&pack, meter).await,
+                Parcel::Pack(bundle) => self.remote.upload(&bundle, meter).await,
                 Parcel::Loose(chunks) => {
                     self.remote.put_chunks(&chunks).await?;
                     meter.add(0, 0, chunks.iter().map(|chunk| chunk.data.len() as u64).sum());
@@ -259,5 +268,17 @@ impl Uploader {
         if let Some(error) = noted.then(|| cache.save(file)).and_then(Result::err) {
             tracing::warn!(path = %file.display(), %error, "the stat cache cannot be written");
         }
+    }
+}
+
+fn bytes_of(chunks: &[Chunk]) -> usize {
+    chunks.iter().map(|chunk| chunk.data.len()).sum()
+}
+
+/// Copies chunks out of the blocks that they were read in: a few of them must not keep all of it in memory until
+/// their pack is sent.
+fn let_go(chunks: &mut [Chunk]) {
+    for chunk in chunks {
+        chunk.data = Bytes::copy_from_slice(&chunk.data);
     }
 }

@@ -7,7 +7,8 @@ use std::time::SystemTime;
 use tokio::sync::mpsc;
 
 use super::{Meter, TransferError};
-use crate::chunk::{Chunk, ChunkRef, Chunker};
+use crate::blocks::BlockPool;
+use crate::chunk::{BLOCK_BYTES, Chunk, ChunkRef, Chunker};
 use crate::files::{FileError, FileStat, Found, Root};
 
 /// Chunks go on in batches of about this many bytes.
@@ -32,11 +33,13 @@ pub(super) struct ReadQueue {
     files: Vec<Found>,
     next: AtomicUsize,
     meter: Arc<Meter>,
+    blocks: BlockPool,
 }
 
 impl ReadQueue {
     pub(super) fn new(root: Arc<Root>, files: Vec<Found>, meter: Arc<Meter>) -> Arc<Self> {
-        Arc::new(Self { root, files, next: AtomicUsize::new(0), meter })
+        let blocks = BlockPool::new(BLOCK_BYTES);
+        Arc::new(Self { root, files, next: AtomicUsize::new(0), meter, blocks })
     }
 
     /// Reads files until none is left.
@@ -67,7 +70,8 @@ impl ReadQueue {
             return Err(FileError::Kind { path: found.path.to_string(), kind }.into());
         }
         let before = FileStat::of_file(&file).map_err(failed)?;
-        let mut chunker = Chunker::new(&file, before.size).map_err(failed)?;
+        let chunker = Chunker::with_pool(&file, before.size, self.blocks.clone());
+        let mut chunker = chunker.map_err(failed)?;
         let mut chunks = Vec::new();
         while let Some(chunk) = chunker.next_chunk().map_err(failed)? {
             if chunker.read_bytes() > found.stat.size.saturating_add(GROWTH_BYTES) {

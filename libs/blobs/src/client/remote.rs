@@ -8,15 +8,16 @@ use runyard_proto::v1::{
     FindMissingRequest, PackStatusRequest, PutChunksRequest, ReadChunksRequest, UploadPackRequest,
 };
 use runyard_types::{Digest, ProjectName};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::{KeyAndValueRef, MetadataMap};
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
+use super::send::{PackCodec, PackMessage, Slices};
 use super::{Meter, Retry, TransferError};
 use crate::chunk::{CHUNK_BYTES_MAX, Chunk};
-use crate::pack::{Pack, PackBuilder};
-use crate::service::DATA_BYTES;
+use crate::pack::{Bundle, BundleBuilder};
 
 /// Ids in one message, far below the message limit.
 const IDS_MAX: usize = 16_384;
@@ -27,16 +28,24 @@ const PUT_BYTES_MAX: usize = 3 << 20;
 #[derive(Debug, Clone)]
 pub struct Remote {
     client: BlobsClient<Channel>,
+    channel: Channel,
     project: ProjectName,
     metadata: MetadataMap,
     retry: Retry,
+    /// Held by a pack while its bytes move, not while the other side makes it durable.
+    moving: Arc<Semaphore>,
 }
+
+/// Packs that move at once: if more did, they would all arrive together, and then the connection would wait for
+/// all their syncs.
+const MOVING: usize = 2;
 
 impl Remote {
     /// The blobs of `project` behind `channel`.
     pub fn new(channel: Channel, project: ProjectName) -> Self {
-        let client = BlobsClient::new(channel);
-        Self { client, project, metadata: MetadataMap::new(), retry: Retry::default() }
+        let client = BlobsClient::new(channel.clone());
+        let (metadata, moving) = (MetadataMap::new(), Arc::new(Semaphore::new(MOVING)));
+        Self { client, channel, project, metadata, retry: Retry::default(), moving }
     }
 
     /// Sends `metadata` with each call (a token, an attempt).
@@ -120,12 +129,12 @@ impl Remote {
             return Ok(id);
         }
         let io = |source| TransferError::Io { what: "make a pack", source };
-        let pack = super::blocking(move || {
-            let mut builder = PackBuilder::new().map_err(io)?;
+        let bundle = super::blocking(move || {
+            let mut builder = BundleBuilder::new().map_err(io)?;
             builder.push(&chunk);
             Ok(builder.finish())
         });
-        self.upload_pack(&pack.await?, &Meter::new(0, 0, None)).await?;
+        self.upload(&bundle.await?, &Meter::new(0, 0, None)).await?;
         Ok(id)
     }
 
@@ -145,60 +154,86 @@ impl Remote {
     }
 
     /// Sends a pack, going on where an earlier try stopped.
-    pub(crate) async fn upload_pack(
+    pub(crate) async fn upload(
         &self,
-        pack: &Pack,
+        bundle: &Bundle,
         meter: &Arc<Meter>,
     ) -> Result<(), TransferError> {
         let what = "upload a pack";
         let (mut failed, mut farthest) = (0, 0);
         loop {
-            let message = PackStatusRequest { project: self.project(), pack: wire_pack(pack) };
+            let pack = Bytes::copy_from_slice(bundle.id.as_bytes());
+            let message = PackStatusRequest { project: self.project(), pack };
             let there = self
                 .repeat(what, async |mut client| {
                     client.pack_status(self.request(message.clone())).await
                 })
                 .await?;
-            if there.complete {
-                return Ok(());
-            }
             if there.received_bytes > farthest {
                 (failed, farthest) = (0, there.received_bytes);
             }
-            let messages = self.pack_messages(pack, there.received_bytes, meter.clone());
-            let request = self.request(tokio_stream::iter(messages));
-            match self.client.clone().upload_pack(request).await {
-                Ok(_) => return Ok(()),
+            let permit = self.moving.clone().acquire_owned().await;
+            let permit = permit.map_err(|_| TransferError::Stopped)?;
+            let messages = self.pack_messages(bundle, there.received_bytes, meter.clone(), permit);
+            match self.send_pack(messages).await {
+                Ok(()) => return Ok(()),
                 Err(status) => {
                     failed += 1;
                     let waited = self.retry.wait(failed, status).await;
                     waited.map_err(|source| TransferError::Remote { what, source })?;
                 }
             }
+            // The answer may have been lost on its way, not the pack.
+            let ids: Vec<Digest> = bundle.entries.iter().map(|entry| entry.id).collect();
+            if self.find_missing(&ids).await?.is_empty() {
+                return Ok(());
+            }
         }
+    }
+
+    async fn send_pack(
+        &self,
+        messages: impl Iterator<Item = PackMessage> + Send + 'static,
+    ) -> Result<(), Status> {
+        let mut grpc = tonic::client::Grpc::new(self.channel.clone());
+        let ready = grpc.ready().await;
+        ready.map_err(|error| Status::unavailable(format!("no connection: {error}")))?;
+        let path = PathAndQuery::from_static("/runyard.v1.Blobs/UploadPack");
+        let request = self.request(tokio_stream::iter(messages));
+        grpc.client_streaming(request, path, PackCodec).await.map(drop)
     }
 
     /// The messages that carry a pack from `offset` on; at least one, which names it.
     fn pack_messages(
         &self,
-        pack: &Pack,
+        bundle: &Bundle,
         offset: u64,
         meter: Arc<Meter>,
-    ) -> impl Iterator<Item = UploadPackRequest> + Send + 'static {
-        let (bytes, size_bytes) = (pack.bytes.clone(), pack.bytes.len() as u64);
-        let (project, name) = (self.project(), wire_pack(pack));
-        let mut at = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+        permit: OwnedSemaphorePermit,
+    ) -> impl Iterator<Item = PackMessage> + Send + 'static {
+        let mut slices = Slices::from_offset(bundle.parts.clone(), offset);
+        let mut head = UploadPackRequest {
+            project: self.project(),
+            pack: Bytes::copy_from_slice(bundle.id.as_bytes()),
+            index: bundle.index.clone(),
+            size_bytes: bundle.size,
+            offset: offset.min(bundle.size),
+            data: Bytes::new(),
+        };
         let mut first = true;
+        let mut permit = Some(permit);
         std::iter::from_fn(move || {
-            if at == bytes.len() && !first {
+            let data = slices.next_data();
+            if data.is_empty() && !first {
+                // The next pack moves while this one is made durable.
+                drop(permit.take());
                 return None;
             }
-            let data = bytes.slice(at..(at + DATA_BYTES).min(bytes.len()));
-            let (project, pack) =
-                if first { (project.clone(), name.clone()) } else { Default::default() };
-            let message = UploadPackRequest { project, pack, size_bytes, offset: at as u64, data };
-            (first, at) = (false, at + message.data.len());
-            meter.add(0, 0, message.data.len() as u64);
+            first = false;
+            let offset = head.offset;
+            let message = PackMessage { head: std::mem::take(&mut head), data };
+            head.offset = offset + message.len() as u64;
+            meter.add(0, 0, message.len() as u64);
             Some(message)
         })
     }
@@ -288,8 +323,4 @@ impl Remote {
 
 fn wire_ids(ids: &[Digest]) -> Vec<Bytes> {
     ids.iter().map(|id| Bytes::copy_from_slice(id.as_bytes())).collect()
-}
-
-fn wire_pack(pack: &Pack) -> Bytes {
-    Bytes::copy_from_slice(pack.id.as_bytes())
 }

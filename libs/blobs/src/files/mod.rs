@@ -5,6 +5,7 @@ mod beneath;
 mod ignored;
 mod raw;
 mod scan;
+mod slices;
 mod stat_cache;
 
 pub use beneath::Root;
@@ -13,6 +14,7 @@ pub use scan::{Found, Listing, ScanLimits, Skipped, scan_dir, scan_paths};
 pub use stat_cache::{FileStat, StatCache};
 
 pub(crate) use raw::{clone_file, start_writeback};
+pub(crate) use slices::write_slices;
 
 use std::path::PathBuf;
 

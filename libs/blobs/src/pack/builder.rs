@@ -66,27 +66,41 @@ impl PackBuilder {
     pub fn finish(&mut self) -> Pack {
         let mut out = std::mem::replace(&mut self.out, header());
         let entries = std::mem::take(&mut self.entries);
-        let index_at = out.len();
-        out.reserve_exact(entries.len() * ENTRY_BYTES + FOOTER_BYTES);
-        for entry in &entries {
-            entry.write(&mut out);
-        }
-        let crc = crc32c::crc32c(&out[index_at..]);
-        for number in [small(index_at), small(entries.len()), crc] {
-            out.extend_from_slice(&number.to_le_bytes());
-        }
-        out.extend_from_slice(&VERSION.to_le_bytes());
-        out.extend_from_slice(END);
+        let index = encode_index(&entries);
+        let footer = encode_footer(out.len(), &index);
+        out.reserve_exact(index.len() + FOOTER_BYTES);
+        out.extend_from_slice(&index);
+        out.extend_from_slice(&footer);
         Pack { id: PackId::of(&out), bytes: out.into(), entries }
     }
 }
 
-fn header() -> Vec<u8> {
+pub(super) fn encode_index(entries: &[Entry]) -> Vec<u8> {
+    let mut index = Vec::with_capacity(entries.len() * ENTRY_BYTES);
+    for entry in entries {
+        entry.write(&mut index);
+    }
+    index
+}
+
+/// The footer behind `index`, which begins at `index_at`.
+pub(super) fn encode_footer(index_at: usize, index: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(FOOTER_BYTES);
+    let count = index.len() / ENTRY_BYTES;
+    for number in [small(index_at), small(count), crc32c::crc32c(index)] {
+        out.extend_from_slice(&number.to_le_bytes());
+    }
+    out.extend_from_slice(&VERSION.to_le_bytes());
+    out.extend_from_slice(END);
+    out
+}
+
+pub(super) fn header() -> Vec<u8> {
     let mut out = MAGIC.to_vec();
     out.extend_from_slice(&VERSION.to_le_bytes());
     out
 }
 
-fn small(number: usize) -> u32 {
+pub(super) fn small(number: usize) -> u32 {
     u32::try_from(number).expect("packs and chunks are far below 4 GiB")
 }

@@ -56,6 +56,25 @@ pub fn verify_pack(file: &File, len: u64) -> Result<Vec<Entry>, PackError> {
     Ok(entries)
 }
 
+/// Parses the bytes of an index that is not yet part of a pack.
+pub(super) fn parse_entries(index: &[u8], index_at: usize) -> Result<Vec<Entry>, PackError> {
+    let (entries, rest) = index.as_chunks::<ENTRY_BYTES>();
+    if !rest.is_empty() {
+        return Err(PackError::Malformed("its index is cut short"));
+    }
+    entries
+        .iter()
+        .map(|bytes| {
+            let entry = Entry::read(bytes)?;
+            let end = entry.offset as usize + entry.stored as usize;
+            if (entry.offset as usize) < HEADER_BYTES || end > index_at {
+                return Err(PackError::Malformed("an entry lies outside it"));
+            }
+            Ok(entry)
+        })
+        .collect()
+}
+
 fn check_header(header: &[u8; HEADER_BYTES]) -> Result<(), PackError> {
     if &header[..6] != MAGIC {
         return Err(PackError::Malformed("it does not begin like one"));
@@ -87,16 +106,7 @@ fn parse_index(footer: &Footer, index: &[u8]) -> Result<Vec<Entry>, PackError> {
     if crc32c::crc32c(index) != footer.crc {
         return Err(PackError::Malformed("its index is damaged"));
     }
-    let mut entries = Vec::with_capacity(footer.count);
-    for bytes in index.as_chunks::<ENTRY_BYTES>().0 {
-        let entry = Entry::read(bytes)?;
-        let end = entry.offset as usize + entry.stored as usize;
-        if (entry.offset as usize) < HEADER_BYTES || end > footer.index_at {
-            return Err(PackError::Malformed("an entry lies outside it"));
-        }
-        entries.push(entry);
-    }
-    Ok(entries)
+    parse_entries(index, footer.index_at)
 }
 
 #[cfg(test)]

@@ -9,11 +9,15 @@
 //! ```
 
 mod builder;
+mod bundle;
+mod check;
 mod entry;
 mod id;
 mod index;
 
 pub use builder::{Pack, PackBuilder};
+pub use bundle::{BUNDLE_CHUNKS_MAX, Bundle, BundleBuilder};
+pub use check::PackCheck;
 pub use entry::{Encoding, Entry, open_stored};
 pub use id::PackId;
 pub use index::{parse_pack, read_index, verify_pack};
@@ -22,8 +26,9 @@ pub(crate) use entry::Squeezer;
 
 /// The largest pack that is accepted, in bytes.
 pub const PACK_BYTES_MAX: u64 = 64 << 20;
-/// The size at which an uploader closes a pack: half of the largest, to bound its memory.
-pub const PACK_BYTES_TARGET: usize = 32 << 20;
+/// The size at which an uploader closes a pack: a quarter of the largest, to bound its memory (nine of them may
+/// be under way) and the time at the end in which only the last one moves.
+pub const PACK_BYTES_TARGET: usize = 16 << 20;
 
 const MAGIC: &[u8; 6] = b"RYPACK";
 const END: &[u8; 6] = b"RYPEND";

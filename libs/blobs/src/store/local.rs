@@ -139,7 +139,19 @@ impl LocalStore {
         pack: PackId,
         size: u64,
     ) -> Result<PackUpload, StoreError> {
-        self.project(project)?.upload(pack, size)
+        self.project(project)?.upload(pack, size, None)
+    }
+
+    /// Begins or goes on with the upload of a pack of `size` bytes whose index is known: each chunk is
+    /// verified when it has come, so that nothing is read again at the end. `id` is the BLAKE3 of the index.
+    pub fn upload_indexed(
+        &self,
+        project: &ProjectName,
+        id: Digest,
+        index: Bytes,
+        size: u64,
+    ) -> Result<PackUpload, StoreError> {
+        self.project(project)?.upload(PackId::from_bytes(*id.as_bytes()), size, Some(index))
     }
 
     /// Stores small chunks; returns when they are durable. Calls at the same time share one sync.
@@ -171,6 +183,19 @@ impl LocalStore {
     /// A chunk's verified bytes.
     pub fn read_chunk(&self, project: &ProjectName, id: &Digest) -> Result<Bytes, StoreError> {
         self.existing(project).ok_or(StoreError::NotFound(*id))?.read(id)
+    }
+
+    /// The first of `ids`, and those that lie behind it on disk in the same order, verified: at least one
+    /// answer, if there are ids. So a file comes back in few readings.
+    pub fn read_run(
+        &self,
+        project: &ProjectName,
+        ids: &[Digest],
+    ) -> Vec<Result<Bytes, StoreError>> {
+        match self.existing(project) {
+            Some(project) => project.read_run(ids),
+            None => ids.first().map(|id| Err(StoreError::NotFound(*id))).into_iter().collect(),
+        }
     }
 
     /// The chunks that trees are read from.

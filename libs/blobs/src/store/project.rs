@@ -15,11 +15,14 @@ use super::index::{Home, Index};
 use super::journal::{Group, Journal, journal_path, recover};
 use super::upload::Part;
 use super::{PackStatus, PackUpload, StoreError, StoreOptions};
+use crate::blocks::BlockPool;
 use crate::chunk::{CHUNK_BYTES_MAX, Chunk};
 use crate::pack::{Entry, PackBuilder, PackError, PackId, open_stored, read_index};
 
 /// Files of packs that are kept open for reading.
 const OPEN_FILES_MAX: usize = 32;
+/// Chunks that lie side by side are read together, up to this much.
+const RUN_BYTES: u32 = 1 << 20;
 /// A journal of this size becomes a pack.
 const JOURNAL_BYTES: u64 = 16 << 20;
 /// What arrived of a pack is kept this long for its upload to go on.
@@ -35,6 +38,8 @@ pub(super) struct Project {
     group: Group,
     journal: Mutex<JournalSlot>,
     files: Mutex<VecDeque<(Home, Arc<File>)>>,
+    /// What runs of chunks are read into.
+    runs: BlockPool,
     pub(super) actions: Mutex<Actions>,
 }
 
@@ -72,6 +77,7 @@ impl Project {
             group: Group::default(),
             journal: Mutex::default(),
             files: Mutex::default(),
+            runs: BlockPool::new(RUN_BYTES as usize),
         };
         this.load(threads)?;
         Ok(this)
@@ -186,6 +192,7 @@ impl Project {
         self: &Arc<Self>,
         pack: PackId,
         size: u64,
+        index: Option<Bytes>,
     ) -> Result<PackUpload, StoreError> {
         let mut arriving = self.arriving.lock().unwrap_or_else(PoisonError::into_inner);
         if !arriving.contains_key(&pack) && arriving.len() >= self.uploads_max {
@@ -198,7 +205,7 @@ impl Project {
         entry.senders += 1;
         let part = entry.part.clone();
         drop(arriving);
-        PackUpload::new(self.clone(), pack, size, part)
+        PackUpload::new(self.clone(), pack, size, index, part)
     }
 
     /// Forgets a part in memory when its last sender leaves; the file stays for the next one.
@@ -303,6 +310,54 @@ impl Project {
         }
         self.index.write().unwrap_or_else(PoisonError::into_inner).forget(id, home);
         self.another_copy(id, home).ok_or(StoreError::Corrupt(*id))
+    }
+
+    /// The first of `ids`, and those behind it that lie behind it in the same pack, verified: of one reading
+    /// of at most [`RUN_BYTES`]. At least one answer, if there are ids.
+    pub(super) fn read_run(&self, ids: &[Digest]) -> Vec<Result<Bytes, StoreError>> {
+        let run = self.run(ids);
+        let stored = match run.as_slice() {
+            [(home, first), .., (_, last)] => {
+                self.stored(*home, first.offset, last.offset + last.stored).ok()
+            }
+            _ => None,
+        };
+        let Some(stored) = stored else {
+            return ids.first().map(|id| self.read(id)).into_iter().collect();
+        };
+        let base = run[0].1.offset;
+        let open = |(_, entry): &(Home, Entry)| {
+            let at = (entry.offset - base) as usize;
+            let data = stored.slice(at..at + entry.stored as usize);
+            // What is damaged is told, and searched for elsewhere, as for a chunk by itself.
+            open_stored(entry, data).or_else(|_| self.read(&entry.id))
+        };
+        run.iter().map(open).collect()
+    }
+
+    /// Where the first of `ids` lies, and those of the next ones that lie right behind.
+    fn run(&self, ids: &[Digest]) -> Vec<(Home, Entry)> {
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        let mut run: Vec<(Home, Entry)> = Vec::new();
+        for id in ids {
+            let Some((home, entry)) = index.find(id) else { break };
+            if let (Some((first_home, first)), Some((_, last))) = (run.first(), run.last()) {
+                let follows = home == *first_home && entry.offset == last.offset + last.stored;
+                if !follows || entry.offset + entry.stored - first.offset > RUN_BYTES {
+                    break;
+                }
+            }
+            run.push((home, entry));
+        }
+        run
+    }
+
+    fn stored(&self, home: Home, from: u32, to: u32) -> std::io::Result<Bytes> {
+        use std::os::unix::fs::FileExt as _;
+        let mut bytes = self.runs.take(RUN_BYTES as usize);
+        bytes.resize((to - from) as usize, 0);
+        self.file(home)?.file().read_exact_at(&mut bytes, u64::from(from))?;
+        Ok(self.runs.share(bytes))
     }
 
     fn read_at(&self, home: Home, entry: &Entry) -> Result<Bytes, PackError> {
