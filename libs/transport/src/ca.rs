@@ -21,7 +21,8 @@ use crate::{Pin, PinError, Role, TlsIdentity};
 
 /// How long an agent's certificate holds; it is renewed at two thirds.
 pub const AGENT_LIFETIME: Duration = Duration::from_secs(30 * 86_400);
-/// How long a server's or peer's certificate holds; it is made anew at each start of its process.
+/// How long a server's or peer's certificate holds; it is made anew at each start of its process, and
+/// while it runs once a third of it is left.
 pub const SERVER_LIFETIME: Duration = Duration::from_secs(397 * 86_400);
 /// How long the CA holds.
 pub const CA_LIFETIME: Duration = Duration::from_secs(20 * 365 * 86_400);
@@ -163,15 +164,26 @@ impl Ca {
         node: &NodeName,
         now: SystemTime,
     ) -> Result<AgentCertificate, CaError> {
+        self.sign_agent_for(request, node, now, AGENT_LIFETIME)
+    }
+
+    /// The same with another lifetime than [`AGENT_LIFETIME`].
+    pub fn sign_agent_for(
+        &self,
+        request: &[u8],
+        node: &NodeName,
+        now: SystemTime,
+        lifetime: Duration,
+    ) -> Result<AgentCertificate, CaError> {
         let key = requested_key(request)?;
         let subject = format!("Runyard agent {node}");
-        let mut params = params(&subject, now, AGENT_LIFETIME);
+        let mut params = params(&subject, now, lifetime);
         params.subject_alt_names = vec![uri(&Role::Agent(node.clone()))?];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let signed = params
             .signed_by(&key, &self.issuer)
             .map_err(|source| CaError::Sign { subject, source })?;
-        let expires_ms = since_epoch(now + AGENT_LIFETIME).as_secs().saturating_mul(1_000);
+        let expires_ms = since_epoch(now + lifetime).as_secs().saturating_mul(1_000);
         let fingerprint = Digest::of(&key.subject_public_key_info());
         Ok(AgentCertificate { certificate: signed.into(), fingerprint, expires_ms })
     }

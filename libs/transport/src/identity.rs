@@ -8,7 +8,7 @@ use runyard_types::NodeName;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::pem::{self, PemError};
-use crate::{Role, RoleError, SecretFileError, read_secret, write_secret};
+use crate::{Role, RoleError, SecretFileError, Validity, read_secret, write_secret};
 
 /// What an agent's or peer's identity was refused for.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +32,9 @@ pub enum IdentityError {
     /// The certificate was made for another key.
     #[error("the certificate does not fit the key that it was asked for with")]
     OtherKey,
+    /// The renewed certificate names another node.
+    #[error("the renewed certificate is for node {found}, not for {wanted}")]
+    OtherNode { found: NodeName, wanted: NodeName },
     /// A key could not be made or used.
     #[error("cannot make a key or a signing request")]
     Key(#[source] rcgen::Error),
@@ -82,10 +85,7 @@ impl AgentKey {
     /// A signing request (PKCS #10, DER) that proves possession of the key and asks for nothing
     /// else: the name in the certificate is the coordinator's to give.
     pub fn signing_request(&self) -> Result<Vec<u8>, IdentityError> {
-        CertificateParams::default()
-            .serialize_request(&self.0)
-            .map(|request| request.der().to_vec())
-            .map_err(IdentityError::Key)
+        request_of(&self.0)
     }
 
     /// Puts the key and the certificate made for it together.
@@ -94,12 +94,25 @@ impl AgentKey {
         certificate: CertificateDer<'static>,
         ca: CertificateDer<'static>,
     ) -> Result<AgentIdentity, IdentityError> {
-        let (_, parsed) =
-            x509_parser::parse_x509_certificate(&certificate).map_err(|_| RoleError::Unreadable)?;
-        if parsed.public_key().subject_public_key.as_ref() != self.0.public_key_raw() {
-            return Err(IdentityError::OtherKey);
-        }
+        check_key(&certificate, &self.0)?;
         AgentIdentity::new(PrivatePkcs8KeyDer::from(self.0).into(), certificate, ca)
+    }
+}
+
+fn request_of(key: &KeyPair) -> Result<Vec<u8>, IdentityError> {
+    CertificateParams::default()
+        .serialize_request(key)
+        .map(|request| request.der().to_vec())
+        .map_err(IdentityError::Key)
+}
+
+fn check_key(certificate: &CertificateDer<'_>, key: &KeyPair) -> Result<(), IdentityError> {
+    let (_, parsed) =
+        x509_parser::parse_x509_certificate(certificate).map_err(|_| RoleError::Unreadable)?;
+    if parsed.public_key().subject_public_key.as_ref() == key.public_key_raw() {
+        Ok(())
+    } else {
+        Err(IdentityError::OtherKey)
     }
 }
 
@@ -159,15 +172,44 @@ impl AgentIdentity {
         self.key.clone_key()
     }
 
+    /// When the certificate holds.
+    pub fn validity(&self) -> Result<Validity, IdentityError> {
+        Ok(Validity::of(&self.certificate)?)
+    }
+
     /// The instant from which the certificate should be renewed, in milliseconds since 1970 UTC: two
     /// thirds of its life.
     pub fn renew_at_ms(&self) -> Result<u64, IdentityError> {
-        let (_, parsed) = x509_parser::parse_x509_certificate(&self.certificate)
-            .map_err(|_| RoleError::Unreadable)?;
-        let validity = parsed.validity();
-        let (from, to) = (validity.not_before.timestamp(), validity.not_after.timestamp());
-        let at_s = from.saturating_add(to.saturating_sub(from) / 3 * 2);
-        Ok(u64::try_from(at_s).unwrap_or(0).saturating_mul(1_000))
+        Ok(self.validity()?.renew_at_ms())
+    }
+
+    /// A signing request for this very key, with which the certificate is renewed. The key stays: by
+    /// it the group knows the node.
+    pub fn signing_request(&self) -> Result<Vec<u8>, IdentityError> {
+        request_of(&self.key_pair()?)
+    }
+
+    /// This identity with a renewed certificate for the same key and node.
+    ///
+    /// # Errors
+    /// The certificate is for another key, another node, or no agent's.
+    pub fn with_certificate(
+        &self,
+        certificate: CertificateDer<'static>,
+    ) -> Result<Self, IdentityError> {
+        check_key(&certificate, &self.key_pair()?)?;
+        let renewed = Self::new(self.key.clone_key(), certificate, self.ca.clone())?;
+        if renewed.node == self.node {
+            Ok(renewed)
+        } else {
+            Err(IdentityError::OtherNode { found: renewed.node, wanted: self.node.clone() })
+        }
+    }
+
+    fn key_pair(&self) -> Result<KeyPair, IdentityError> {
+        let der = PrivatePkcs8KeyDer::from(self.key.secret_der());
+        KeyPair::from_pkcs8_der_and_sign_algo(&der, &PKCS_ECDSA_P256_SHA256)
+            .map_err(IdentityError::Key)
     }
 
     /// Reads the identity that [`save`](Self::save) wrote.
@@ -254,6 +296,35 @@ mod tests {
         let fitted =
             mine.expect("a key").with_certificate(issued.certificate, ca.certificate().clone());
         assert!(matches!(fitted, Err(IdentityError::OtherKey)));
+    }
+
+    #[test]
+    fn f42_a_renewed_certificate_keeps_key_node_and_ca() {
+        let now = SystemTime::now();
+        let ca = Ca::create("test", now).expect("a CA");
+        let key = AgentKey::generate().expect("a key");
+        let (node, other) = ("gpu-7", "gpu-8");
+        let name = |text: &str| NodeName::new(text).expect("a name");
+        let first = ca.sign_agent(&key.signing_request().expect("a request"), &name(node), now);
+        let first = first.expect("signed");
+        let old = key
+            .with_certificate(first.certificate.clone(), ca.certificate().clone())
+            .expect("it fits");
+        let request = old.signing_request().expect("a request");
+        let later = now + AGENT_LIFETIME;
+        let issued = ca.sign_agent(&request, &name(node), later).expect("signed");
+        assert_eq!(issued.fingerprint, first.fingerprint, "the group knows the node by its key");
+        let new = old.with_certificate(issued.certificate).expect("it fits");
+        assert_eq!((new.key(), new.ca(), new.node()), (old.key(), old.ca(), old.node()));
+        let (was, is) = (old.validity().expect("dates"), new.validity().expect("dates"));
+        assert!(is.not_after_ms > was.not_after_ms, "{was:?} {is:?}");
+
+        let elsewhere = ca.sign_agent(&request, &name(other), now).expect("signed");
+        let refused = old.with_certificate(elsewhere.certificate).expect_err("another node");
+        assert!(refused.to_string().contains("gpu-8"), "{refused}");
+        let strange = AgentKey::generate().expect("a key").signing_request().expect("a request");
+        let strange = ca.sign_agent(&strange, &name(node), now).expect("signed");
+        assert!(matches!(old.with_certificate(strange.certificate), Err(IdentityError::OtherKey)));
     }
 
     #[test]

@@ -16,16 +16,21 @@ pub mod server_tls;
 pub mod task;
 pub mod token;
 
+mod descriptors;
+mod ownership;
 mod pem;
 mod pin;
 mod role;
 mod secret_file;
+mod validity;
 
 pub use client::{
     AuthInterceptor, DialError, Target, Trust, connect_agent, connect_user, fetch_ca,
 };
 pub use contexts::{Contexts, CredentialsFile};
+pub use descriptors::{descriptor_limit, raise_descriptor_limit};
 pub use identity::{AgentIdentity, AgentKey, TlsIdentity};
+pub use ownership::explain_denied;
 pub use pem::{PemError, certificate_from_pem, certificate_to_pem};
 pub use pin::{Pin, PinError};
 pub use role::{Role, RoleError};
@@ -33,6 +38,7 @@ pub use secret_file::{SecretFileError, read_secret, write_secret};
 pub use server_tls::{
     Audience, ConnectInfo, Identity, ListenError, Listener, Reloader, TlsConn, listen,
 };
+pub use validity::Validity;
 
 use std::sync::{Arc, OnceLock};
 

@@ -41,6 +41,43 @@ pub const HALF_OPEN_PER_IP_MAX: usize = 64;
 /// Unfinished handshakes kept in all; a further one costs the oldest its place.
 pub const HALF_OPEN_MAX: usize = 1_024;
 
+/// What a connection without a certificate must have said within [`FIRST_BYTES_WITHIN`]: HTTP/2's
+/// preface has as many bytes, and a request of HTTP/1 hardly fewer.
+pub const FIRST_BYTES: usize = 24;
+/// From the end of the TLS handshake. Without it one byte would hold a connection for ever.
+pub const FIRST_BYTES_WITHIN: Duration = Duration::from_secs(5);
+/// Connections without a certificate kept per address (IPv6: per /64); a further one is closed.
+pub const ANONYMOUS_PER_IP_MAX: usize = 1_024;
+/// Connections without a certificate kept in all; a further one is closed.
+pub const ANONYMOUS_MAX: usize = 8_192;
+
+/// How many connections a listener keeps, fitted to the process's descriptors: what strangers may hold
+/// never takes those that logs, blobs and agents need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    pub half_open_per_ip: usize,
+    pub half_open: usize,
+    pub anonymous_per_ip: usize,
+    pub anonymous: usize,
+}
+
+impl Room {
+    /// The room in a process that may open `descriptors`.
+    pub fn of(descriptors: u64) -> Self {
+        let share = |part: u64, max: usize| {
+            usize::try_from(descriptors / part).unwrap_or(usize::MAX).clamp(8, max)
+        };
+        let (half_open, anonymous) = (share(8, HALF_OPEN_MAX), share(4, ANONYMOUS_MAX));
+        Self {
+            half_open_per_ip: HALF_OPEN_PER_IP_MAX.min(half_open),
+            half_open,
+            // One address alone must not fill it.
+            anonymous_per_ip: ANONYMOUS_PER_IP_MAX.min(anonymous / 2),
+            anonymous,
+        }
+    }
+}
+
 /// A tonic server with the limits of this module, for `serve_with_incoming` on a
 /// [`Listener`](crate::Listener). HTTP/1 is accepted, for browsers and for plain `curl`.
 ///
@@ -57,4 +94,23 @@ pub fn server() -> Server {
         .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS_MAX))
         .http2_keepalive_interval(Some(SERVER_KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(SERVER_KEEPALIVE_TIMEOUT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a38_strangers_never_get_most_of_the_descriptors() {
+        for descriptors in [256, 1_024, 4_096, 20_000, 1 << 20] {
+            let room = Room::of(descriptors);
+            let strangers = (room.half_open + room.anonymous) as u64;
+            assert!(strangers * 2 <= descriptors, "{descriptors}: {room:?}");
+            assert!(room.anonymous_per_ip * 2 <= room.anonymous, "{room:?}");
+            assert!(room.half_open_per_ip <= room.half_open, "{room:?}");
+        }
+        let plenty = Room::of(1 << 20);
+        assert_eq!((plenty.half_open, plenty.anonymous), (HALF_OPEN_MAX, ANONYMOUS_MAX));
+        assert_eq!(plenty.anonymous_per_ip, ANONYMOUS_PER_IP_MAX);
+    }
 }

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use fs_err::os::unix::fs::OpenOptionsExt;
 
+use crate::explain_denied;
+
 /// No secret of ours is larger; a larger file is not one.
 const SECRET_BYTES_MAX: u64 = 1 << 20;
 
@@ -30,7 +32,7 @@ pub enum SecretFileError {
 /// Reads a secret, unless its group or others may read or write the file, as `ssh` does.
 pub fn read_secret(path: &Path) -> Result<String, SecretFileError> {
     // The mode is that of the file that was opened, so a swap between check and read changes nothing.
-    let file = fs_err::File::open(path)?;
+    let file = fs_err::File::open(path).map_err(|error| explain_denied(path, error))?;
     let metadata = file.metadata()?;
     let not_text = || SecretFileError::NotText { path: path.into() };
     if !metadata.is_file() || metadata.len() > SECRET_BYTES_MAX {
@@ -60,7 +62,7 @@ pub fn write_secret(path: &Path, text: &str) -> Result<(), SecretFileError> {
     if let Err(error) = written {
         // The half-made file is of no use; what stopped us is the error to tell.
         let _ = fs_err::remove_file(&aside);
-        return Err(error.into());
+        return Err(explain_denied(folder, error).into());
     }
     fs_err::File::open(folder)?.sync_all()?;
     Ok(())
@@ -79,6 +81,7 @@ fn make_private_folder(folder: &Path) -> io::Result<()> {
         return Ok(());
     }
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| {
+        let error = explain_denied(folder, error);
         io::Error::new(
             error.kind(),
             format!("cannot make the folder `{}`: {error}", folder.display()),

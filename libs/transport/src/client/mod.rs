@@ -3,6 +3,7 @@
 mod address;
 mod auth;
 mod dial;
+mod shown;
 mod target;
 mod verify;
 

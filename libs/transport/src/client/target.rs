@@ -16,6 +16,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::address::Address;
 use super::dial::Dialer;
+use super::shown::Shown;
 use super::verify::{GroupVerifier, Trust};
 use super::{DialError, PEER_SERVER_NAME};
 use crate::{AgentIdentity, Pin, TlsIdentity, limits, provider};
@@ -24,6 +25,8 @@ use crate::{AgentIdentity, Pin, TlsIdentity, limits, provider};
 #[derive(Debug, Clone)]
 pub struct Target {
     dialer: Arc<Dialer>,
+    /// What all clones of this target show.
+    shown: Option<Arc<Shown>>,
 }
 
 impl Target {
@@ -69,11 +72,13 @@ impl Target {
                 trust,
                 name == PEER_SERVER_NAME,
             )));
-        let mut config = match shown {
+        let shown = shown
+            .map(|(chain, key)| Shown::new(chain, key).map(Arc::new))
+            .transpose()
+            .map_err(DialError::Identity)?;
+        let mut config = match &shown {
             None => builder.with_no_client_auth(),
-            Some((chain, key)) => {
-                builder.with_client_auth_cert(chain, key).map_err(DialError::Identity)?
-            }
+            Some(shown) => builder.with_client_cert_resolver(shown.clone()),
         };
         config.alpn_protocols = vec![b"h2".to_vec()];
         // Each connection checks the server anew; they are few and long-lived.
@@ -85,7 +90,19 @@ impl Target {
             limit: limits::CONNECT_TIMEOUT,
             preferred: AtomicUsize::new(0),
         };
-        Ok(Self { dialer: Arc::new(dialer) })
+        Ok(Self { dialer: Arc::new(dialer), shown })
+    }
+
+    /// Shows `identity` from now on, here and in all clones of this target: the next connection has
+    /// it, open ones keep what they have.
+    ///
+    /// # Errors
+    /// The target shows no certificate, or the identity cannot be used.
+    pub fn show(&self, identity: &AgentIdentity) -> Result<(), DialError> {
+        let shown = self.shown.as_ref().ok_or_else(|| {
+            DialError::Identity(rustls::Error::General("the target shows no certificate".into()))
+        })?;
+        shown.replace(identity.chain(), identity.key()).map_err(DialError::Identity)
     }
 
     /// Gives each address `limit` instead of [`limits::CONNECT_TIMEOUT`].
@@ -99,7 +116,7 @@ impl Target {
             limit,
             preferred: AtomicUsize::new(0),
         };
-        Self { dialer: Arc::new(dialer) }
+        Self { dialer: Arc::new(dialer), shown: self.shown }
     }
 
     /// Opens one bare TLS connection (ALPN h2).

@@ -1,6 +1,7 @@
 //! An accepted connection and who is behind it.
 
 use std::fmt;
+use std::future::Future as _;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -11,11 +12,14 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::ParsedCertificate;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
+use super::crowd::Ticket;
 use super::verify::not_after;
 use crate::Role;
+use crate::limits::{FIRST_BYTES, FIRST_BYTES_WITHIN};
 
 /// Who is at the other end, as far as TLS can say. `fingerprint` is the BLAKE3 of the key's
 /// SubjectPublicKeyInfo; whether that key is known and not revoked is for the state to say.
@@ -35,7 +39,10 @@ pub enum Identity {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectInfo {
     pub peer_addr: SocketAddr,
+    /// As it was at the handshake.
     pub identity: Identity,
+    /// The end of the certificate that was shown, in milliseconds since 1970 UTC.
+    pub not_after_ms: Option<u64>,
 }
 
 impl ConnectInfo {
@@ -43,12 +50,28 @@ impl ConnectInfo {
     pub fn of<T>(request: &tonic::Request<T>) -> Option<&Self> {
         request.extensions().get()
     }
+
+    /// Whether the certificate is over at `now_ms`, milliseconds since 1970 UTC: a connection may
+    /// outlive it.
+    pub fn is_over(&self, now_ms: u64) -> bool {
+        self.not_after_ms.is_some_and(|end| now_ms > end)
+    }
 }
 
 /// A TLS connection whose handshake is done.
 pub struct TlsConn {
     stream: Box<TlsStream<TcpStream>>,
     info: ConnectInfo,
+    /// Of a caller without a certificate, until it has said enough to be somebody's request.
+    opening: Option<Opening>,
+    /// Its place among the connections without a certificate.
+    ticket: Option<Ticket>,
+}
+
+/// How much is awaited still, and until when.
+struct Opening {
+    missing: usize,
+    until: Pin<Box<Sleep>>,
 }
 
 impl fmt::Debug for TlsConn {
@@ -59,11 +82,24 @@ impl fmt::Debug for TlsConn {
 
 impl TlsConn {
     pub(super) fn new(stream: TlsStream<TcpStream>, peer_addr: SocketAddr) -> io::Result<Self> {
-        let identity = match stream.get_ref().1.peer_certificates() {
-            Some([leaf, ..]) => identity_of(leaf, UnixTime::now())?,
-            _ => Identity::Anonymous,
+        let (identity, not_after_ms) = match stream.get_ref().1.peer_certificates() {
+            Some([leaf, ..]) => {
+                let identity = identity_of(leaf, UnixTime::now())?;
+                (identity, not_after(leaf).map(|end| end.as_secs().saturating_mul(1_000)))
+            }
+            _ => (Identity::Anonymous, None),
         };
-        Ok(Self { stream: Box::new(stream), info: ConnectInfo { peer_addr, identity } })
+        let opening = (identity == Identity::Anonymous).then(|| Opening {
+            missing: FIRST_BYTES,
+            until: Box::pin(tokio::time::sleep(FIRST_BYTES_WITHIN)),
+        });
+        let info = ConnectInfo { peer_addr, identity, not_after_ms };
+        Ok(Self { stream: Box::new(stream), info, opening, ticket: None })
+    }
+
+    /// Holds a place as long as the connection lives.
+    pub(super) fn hold(&mut self, ticket: Ticket) {
+        self.ticket = Some(ticket);
     }
 
     /// Who is at the other end.
@@ -100,7 +136,24 @@ impl AsyncRead for TlsConn {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        let Some(opening) = &mut self.opening else { return polled };
+        match &polled {
+            Poll::Ready(_) => {
+                let read = buffer.filled().len().saturating_sub(before);
+                opening.missing = opening.missing.saturating_sub(read);
+                if opening.missing == 0 {
+                    self.opening = None;
+                }
+                polled
+            }
+            Poll::Pending if opening.until.as_mut().poll(cx).is_ready() => {
+                let silent = "a connection without a certificate said nothing in time";
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, silent)))
+            }
+            Poll::Pending => polled,
+        }
     }
 }
 

@@ -96,7 +96,7 @@ impl Drop for Slot {
 }
 
 /// Whose address it is: a customer usually has a whole /64 of IPv6.
-fn group(ip: IpAddr) -> IpAddr {
+pub(super) fn group(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(v6) => {
             let s = v6.segments();

@@ -1,9 +1,10 @@
 //! The accept loop: admits, shakes hands under a deadline, hands over.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,10 +17,11 @@ use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
 
 use super::config::{Audience, Configs, TlsConfigError};
-use super::conn::TlsConn;
+use super::conn::{Identity, TlsConn};
+use super::crowd::Crowd;
 use super::half_open::HalfOpen;
-use crate::limits::{HALF_OPEN_MAX, HALF_OPEN_PER_IP_MAX, HANDSHAKE_TIMEOUT};
-use crate::{TlsIdentity, task};
+use crate::limits::{HANDSHAKE_TIMEOUT, Room};
+use crate::{TlsIdentity, descriptor_limit, task};
 
 /// Connections that wait for the server to take them.
 const READY_MAX: usize = 64;
@@ -122,7 +124,10 @@ async fn accept_loop(
     configs: watch::Receiver<Arc<Configs>>,
     ready: mpsc::Sender<TlsConn>,
 ) {
-    let half_open = HalfOpen::new(HALF_OPEN_PER_IP_MAX, HALF_OPEN_MAX);
+    let room = Room::of(descriptor_limit());
+    let half_open = HalfOpen::new(room.half_open_per_ip, room.half_open);
+    let crowd = Crowd::new(room.anonymous_per_ip, room.anonymous);
+    let turned_away = Arc::new(AtomicU64::new(0));
     loop {
         let accepted = tokio::select! {
             // Both arms are cancel-safe: a connection not yet accepted stays in the backlog.
@@ -140,7 +145,7 @@ async fn accept_loop(
         };
         let slot = half_open.admit(peer.ip());
         let configs = configs.borrow().clone();
-        let ready = ready.clone();
+        let (ready, crowd, turned_away) = (ready.clone(), crowd.clone(), turned_away.clone());
         task::spawn("tls-handshake", async move {
             let shaken = tokio::select! {
                 // Dropping an unfinished handshake closes its socket, which is what is wanted.
@@ -149,12 +154,31 @@ async fn accept_loop(
             };
             drop(slot);
             match shaken {
-                // An error means that the server is gone, and the connection with it.
-                Ok(Ok(conn)) => drop(ready.send(conn).await),
+                Ok(Ok(conn)) => match seated(&crowd, conn, peer.ip()) {
+                    // An error means that the server is gone, and the connection with it.
+                    Some(conn) => drop(ready.send(conn).await),
+                    None => tell_turned_away(&turned_away, peer.ip()),
+                },
                 Ok(Err(error)) => tracing::debug!(%peer, %error, "handshake refused"),
                 Err(_) => tracing::debug!(%peer, "handshake timed out"),
             }
         });
+    }
+}
+
+/// The connection with its place; `None` where there is none for callers without a certificate.
+fn seated(crowd: &Arc<Crowd>, mut conn: TlsConn, ip: IpAddr) -> Option<TlsConn> {
+    if conn.info().identity == Identity::Anonymous {
+        conn.hold(crowd.enter(ip)?);
+    }
+    Some(conn)
+}
+
+/// Says it for the 1st, 2nd, 4th, 8th …: a flood must not flood the log, too.
+fn tell_turned_away(count: &AtomicU64, ip: IpAddr) {
+    let count = count.fetch_add(1, Ordering::Relaxed) + 1;
+    if count.is_power_of_two() {
+        tracing::warn!(%ip, count, "too many connections without a certificate; closed");
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod config;
 mod conn;
+mod crowd;
 mod half_open;
 mod listener;
 mod verify;
