@@ -2,14 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use prost::Message as _;
 use runyard_proto::agent::{Phase, Report, WorkerReport};
 use runyard_types::WorkerKey;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// Bytes of reports in one message; the limit of a message is 4 MiB.
 const MESSAGE_BYTES: usize = 1 << 20;
+/// What is to be told soon waits so long: whatever happens meanwhile is told with it, and a worker
+/// that begins and ends within it costs the group one entry of its log, not two.
+const SOON: Duration = Duration::from_millis(8);
 
 /// The reports of all workers here.
 #[derive(Debug, Default)]
@@ -26,6 +31,10 @@ struct Inner {
     orphans: Vec<String>,
     /// The list of orphans was not sent as it is.
     orphans_changed: bool,
+    /// When what is to be told soon is to be told.
+    soon: Option<Instant>,
+    /// Something is to be told at once.
+    at_once: bool,
 }
 
 impl Board {
@@ -38,6 +47,17 @@ impl Board {
         self.with(|inner| {
             change(inner.report(key));
             inner.urgent.insert(key.clone());
+            inner.at_once = true;
+        });
+        self.urgent.notify_one();
+    }
+
+    /// Changes a worker's report, to be sent in a few milliseconds, or with what is sent before.
+    pub(crate) fn soon(&self, key: &WorkerKey, change: impl FnOnce(&mut WorkerReport)) {
+        self.with(|inner| {
+            change(inner.report(key));
+            inner.urgent.insert(key.clone());
+            inner.soon.get_or_insert_with(|| Instant::now() + SOON);
         });
         self.urgent.notify_one();
     }
@@ -55,6 +75,7 @@ impl Board {
         self.with(|inner| {
             inner.orphans = orphans;
             inner.orphans_changed = true;
+            inner.at_once = true;
         });
         self.urgent.notify_one();
     }
@@ -76,6 +97,7 @@ impl Board {
     pub(crate) fn hello(&self) -> Vec<WorkerReport> {
         self.with(|inner| {
             inner.urgent = inner.reports.keys().cloned().collect();
+            inner.at_once = true;
             inner.orphans_changed |= !inner.orphans.is_empty();
             let brief = |report: &WorkerReport| WorkerReport {
                 project: report.project.clone(),
@@ -96,6 +118,7 @@ impl Board {
                 let later = std::mem::take(&mut inner.later);
                 inner.urgent.extend(later);
             }
+            (inner.soon, inner.at_once) = (None, false);
             let mut report = Report::default();
             let mut bytes = 0;
             while let Some(key) = inner.urgent.first().cloned() {
@@ -118,12 +141,26 @@ impl Board {
         })
     }
 
-    /// Until something should be sent at once.
+    /// Until something should be sent.
     ///
     /// # Cancel safety
-    /// A notice that nobody took is kept.
+    /// It only observes; what is due stays so until it is taken.
     pub(crate) async fn urgent(&self) {
-        self.urgent.notified().await;
+        loop {
+            let soon = match self.with(|inner| (inner.at_once, inner.soon)) {
+                (true, _) => return,
+                (false, soon) => soon,
+            };
+            let more = self.urgent.notified();
+            match soon {
+                None => more.await,
+                // Cancel-safe: a clock, and a notice that only makes us look again.
+                Some(at) => tokio::select! {
+                    () = tokio::time::sleep_until(at) => return,
+                    () = more => {}
+                },
+            }
+        }
     }
 }
 
@@ -163,6 +200,37 @@ mod tests {
         assert_eq!(hello.len(), 2);
         assert!(hello.iter().all(|report| report.phase <= Phase::Publishing as i32));
         assert_eq!(board.take(false).expect("all").workers.len(), 2);
+    }
+
+    /// True when it is over at its first look.
+    fn is_over_at_once(future: std::pin::Pin<&mut impl Future<Output = ()>>) -> bool {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        future.poll(&mut context).is_ready()
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_ends_at_once_is_told_once_and_one_that_runs_soon() {
+        let board = Board::default();
+        let begun = Instant::now();
+        board.soon(&key(1), |report| report.phase = Phase::Running as i32);
+        board.urgent().await;
+        assert!(begun.elapsed() >= SOON, "{:?}", begun.elapsed());
+        // Still due: nobody has taken it.
+        board.urgent().await;
+        assert_eq!(board.take(false).expect("one").workers[0].phase, Phase::Running as i32);
+
+        board.soon(&key(2), |report| report.phase = Phase::Running as i32);
+        board.soon(&key(3), |report| report.phase = Phase::Running as i32);
+        board.now(&key(2), |report| report.phase = Phase::Released as i32);
+        // At once: it does not even give way to the clock.
+        let first = std::pin::pin!(board.urgent());
+        assert!(is_over_at_once(first), "it waits");
+        let told = board.take(false).expect("both");
+        assert_eq!(told.workers.len(), 2);
+        assert_eq!(told.workers[0].phase, Phase::Released as i32);
+        // Nothing is left of it to wake up for.
+        let idle = tokio::time::timeout(SOON * 5, board.urgent()).await;
+        assert!(idle.is_err(), "it was told already");
     }
 
     #[test]

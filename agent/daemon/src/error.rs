@@ -89,6 +89,9 @@ impl AgentError {
         path: &std::path::Path,
     ) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_path_buf();
-        move |source| Self::Io { what, path, source }
+        move |source| {
+            let source = runyard_transport::explain_denied(&path, source);
+            Self::Io { what, path, source }
+        }
     }
 }

@@ -13,6 +13,7 @@ pub mod core;
 mod error;
 mod link;
 mod log;
+mod position;
 mod readable;
 mod reconciler;
 mod routes;

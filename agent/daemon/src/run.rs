@@ -8,7 +8,7 @@ use runyard_blobs::Cache;
 use runyard_devices::Devices;
 use runyard_gateway::{Gateway, Options};
 use runyard_runtime::environment::Environments;
-use runyard_runtime::{Isolation, Launcher};
+use runyard_runtime::{Isolation, Launcher, Spares};
 use runyard_transport::Target;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -20,6 +20,7 @@ use crate::link::{self, Inventory, Joined, Session};
 use crate::shared::Shared;
 use crate::signals::Signals;
 use crate::state_dir::{Memory, Paths, StateDir};
+use crate::worker::SpareSpaces;
 use crate::{AgentError, Config, reconciler, telemetry, worker};
 
 /// Time for what is under way to notice the stop.
@@ -62,6 +63,8 @@ pub async fn run(mut config: Config, stop: CancellationToken) -> Result<(), Agen
         environments: host.environments,
         agent: memory.agent.clone(),
         launcher: host.launcher,
+        shims: host.shims,
+        spaces: host.spaces,
         isolation: host.isolation,
         cache: host.cache,
         devices: host.devices,
@@ -70,8 +73,7 @@ pub async fn run(mut config: Config, stop: CancellationToken) -> Result<(), Agen
         jobs: Mutex::default(),
         holders: Mutex::default(),
         inbox,
-        calls: target.lazy(),
-        bulk: target.lazy(),
+        channels: link::Channels::new(&target),
         connected: watch::Sender::new(false),
         unknown: Notify::new(),
         stop: stop.child_token(),
@@ -88,6 +90,11 @@ pub async fn run(mut config: Config, stop: CancellationToken) -> Result<(), Agen
     })
     .await?;
     tracing::info!(workers = found.len(), node = %shared.config.node, "agent started");
+    // The first hello names them all: what it leaves out the group takes for gone.
+    for one in &found {
+        shared.board.later(&one.key, |_| {});
+    }
+    shared.spawn("renewal", link::renew(shared.clone(), target.clone(), identity));
     start(&shared, core, found, inputs, target, memory, host.inventory)?;
     stop.cancelled().await;
     tracing::info!("agent stops; its workers run on");
@@ -108,6 +115,8 @@ pub async fn run(mut config: Config, stop: CancellationToken) -> Result<(), Agen
 /// What of the host is opened by calls that block.
 struct Host {
     launcher: Launcher,
+    shims: Spares,
+    spaces: SpareSpaces,
     isolation: Isolation,
     cache: Arc<Cache>,
     environments: Environments,
@@ -131,8 +140,11 @@ impl Host {
         }
         let mut devices = runyard_devices::Config::from_environment(config.node.as_str());
         devices.simulated = config.simulated_devices;
+        let (shims, spaces) = (paths.workers(), paths.spaces());
         Ok(Self {
             launcher,
+            shims: Spares::open(&shims).map_err(AgentError::io("look into", &shims))?,
+            spaces: SpareSpaces::open(&spaces).map_err(AgentError::io("look into", &spaces))?,
             isolation,
             cache: Cache::open(&paths.cache().join("files"), config.cache_bytes)?,
             environments: environments(config, paths)?,

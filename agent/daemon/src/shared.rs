@@ -4,28 +4,28 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use runyard_blobs::{Cache, Remote};
 use runyard_devices::Devices;
 use runyard_gateway::Gateway;
 use runyard_proto::agent as wire;
 use runyard_runtime::environment::{Built, Environments};
-use runyard_runtime::workspace::Workspace;
-use runyard_runtime::{Isolation, Launcher, State, WorkerDir, WorkerError};
+use runyard_runtime::workspace::{Marks, Workspace};
+use runyard_runtime::{Isolation, Launcher, Spares, State, WorkerDir, WorkerError};
 use runyard_transport::task;
 use runyard_types::{Digest, ProjectName, WorkerKey};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::transport::Channel;
 
 use crate::Config;
 use crate::board::Board;
 use crate::core::Input;
+use crate::link::Channels;
 use crate::signals::{Heard, Signals};
 use crate::state_dir::Paths;
-use crate::worker::Prepared;
+use crate::worker::{Prepared, SpareSpaces};
 
 /// What all parts of a running agent use.
 #[derive(Debug)]
@@ -35,6 +35,10 @@ pub(crate) struct Shared {
     /// From [`crate::state_dir::Memory`].
     pub(crate) agent: String,
     pub(crate) launcher: Launcher,
+    /// Makes and takes back the shims' folders.
+    pub(crate) shims: Spares,
+    /// Makes and takes back the workers' own.
+    pub(crate) spaces: SpareSpaces,
     pub(crate) isolation: Isolation,
     pub(crate) environments: Environments,
     pub(crate) cache: Arc<Cache>,
@@ -47,10 +51,7 @@ pub(crate) struct Shared {
     pub(crate) holders: Mutex<BTreeMap<String, WorkerKey>>,
     /// What happens goes to the reconciler by this.
     pub(crate) inbox: mpsc::Sender<Input>,
-    /// Seals and tails.
-    pub(crate) calls: Channel,
-    /// Chunks, on a connection of their own.
-    pub(crate) bulk: Channel,
+    pub(crate) channels: Channels,
     /// A session is open.
     pub(crate) connected: watch::Sender<bool>,
     /// The coordinator no longer knows our session.
@@ -76,11 +77,29 @@ struct Inner {
     prepared: Option<Prepared>,
     /// Its shim died without a status: why.
     lost: Option<String>,
+    /// Somebody watches its folder, and says in `over` when nothing more is written there.
+    supervised: bool,
+    over: bool,
     sealed_to: u64,
     /// It ran before this agent began.
     adopted: bool,
     /// Keeps its Python environment from eviction.
     environment: Option<Built>,
+    /// Of its workspace, when it was a spare one.
+    marks: Option<Marks>,
+}
+
+/// What a worker runs, shared with what is wanted of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Spec(Arc<wire::DesiredWorker>);
+
+impl std::ops::Deref for Spec {
+    type Target = wire::WorkerSpec;
+
+    fn deref(&self) -> &wire::WorkerSpec {
+        static NONE: LazyLock<wire::WorkerSpec> = LazyLock::new(wire::WorkerSpec::default);
+        self.0.spec.as_ref().unwrap_or(&NONE)
+    }
 }
 
 impl Shared {
@@ -106,9 +125,12 @@ impl Shared {
                 wanted,
                 prepared: None,
                 lost: None,
+                supervised: false,
+                over: false,
                 sealed_to: 0,
                 adopted: false,
                 environment: None,
+                marks: None,
             }),
         });
         jobs.insert(key.clone(), job.clone());
@@ -153,7 +175,7 @@ impl Shared {
 
     /// The project's blobs.
     pub(crate) fn remote(&self, project: &ProjectName) -> Remote {
-        Remote::new(self.bulk.clone(), project.clone())
+        Remote::new(self.channels.bulk(), project.clone())
     }
 
     /// Runs a task that ends with the agent.
@@ -187,8 +209,8 @@ impl Job {
         self.with(|inner| inner.wanted.clone())
     }
     /// What the worker runs.
-    pub(crate) fn spec(&self) -> wire::WorkerSpec {
-        self.with(|inner| inner.wanted.spec.clone().unwrap_or_default())
+    pub(crate) fn spec(&self) -> Spec {
+        Spec(self.wanted())
     }
     pub(crate) fn set_prepared(&self, prepared: Prepared) {
         self.with(|inner| inner.prepared = Some(prepared));
@@ -198,6 +220,12 @@ impl Job {
     }
     pub(crate) fn keep_environment(&self, environment: Option<Built>) {
         self.with(|inner| inner.environment = environment);
+    }
+    pub(crate) fn set_marks(&self, marks: Option<Marks>) {
+        self.with(|inner| inner.marks = marks);
+    }
+    pub(crate) fn take_marks(&self) -> Option<Marks> {
+        self.with(|inner| inner.marks.take())
     }
     pub(crate) fn set_adopted(&self) {
         self.with(|inner| inner.adopted = true);
@@ -226,8 +254,22 @@ impl Job {
     pub(crate) fn shim(&self, paths: &Paths) -> Result<Option<WorkerDir>, WorkerError> {
         shim_at(&self.shim_path(paths))
     }
-    /// Nothing more will be written by it, and that is certain.
+    /// Its folder is watched from now on, by who calls [`Self::set_over`] at the end.
+    pub(crate) fn set_supervised(&self) {
+        self.with(|inner| inner.supervised = true);
+    }
+    /// Nothing more will be written by it; whoever waits for that is told.
+    pub(crate) fn set_over(&self) {
+        self.with(|inner| inner.over = true);
+        self.heard.state.send_modify(|n| *n = n.wrapping_add(1));
+    }
+    /// Nothing more will be written by it, and that is certain. Only who watches it looks at the
+    /// folder: it is asked at every notice, by all who follow the worker.
     pub(crate) fn is_over(&self, paths: &Paths) -> bool {
+        let (supervised, over) = self.with(|inner| (inner.supervised, inner.over));
+        if supervised {
+            return over;
+        }
         let state = |worker: WorkerDir| worker.state();
         match self.shim(paths).and_then(|worker| worker.map(state).transpose()) {
             Ok(None | Some(State::Released | State::Lost { .. })) => true,

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use fs_err as fs;
 use nix::fcntl::{Flock, FlockArg};
@@ -9,11 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::AgentError;
 use crate::core::Position;
+use crate::position::PositionFile;
 
 /// Where things lie.
 #[derive(Debug, Clone)]
 pub(crate) struct Paths {
     pub(crate) root: PathBuf,
+    position: Arc<PositionFile>,
 }
 
 impl Paths {
@@ -37,8 +40,13 @@ impl Paths {
     fn memory(&self) -> PathBuf {
         self.root.join("agent.json")
     }
-    fn position(&self) -> PathBuf {
-        self.root.join("position")
+    /// The highest position obeyed; the beginning if none is known.
+    pub(crate) fn load_position(&self) -> Position {
+        self.position.get()
+    }
+    /// Notes the highest position obeyed.
+    pub(crate) fn save_position(&self, at: Position) -> std::io::Result<()> {
+        self.position.set(at)
     }
 }
 
@@ -83,7 +91,9 @@ impl StateDir {
             Err((_, nix::errno::Errno::EWOULDBLOCK)) => return Err(AgentError::Locked(root)),
             Err((_, errno)) => return Err(AgentError::io("lock", &path)(errno.into())),
         };
-        let paths = Paths { root };
+        let path = root.join("position");
+        let position = PositionFile::open(&path).map_err(AgentError::io("open", &path))?;
+        let paths = Paths { root, position: Arc::new(position) };
         for folder in [paths.workers(), paths.spaces(), paths.cache()] {
             make(&folder)?;
         }
@@ -111,7 +121,11 @@ impl Memory {
         };
         let spaces = paths.spaces();
         let mut workers = fs::read_dir(&spaces).map_err(AgentError::io("look into", &spaces))?;
-        if workers.next().is_some() {
+        // A spare folder is nobody's.
+        let is_one = |entry: std::io::Result<fs::DirEntry>| {
+            entry.map_or(true, |entry| !is_spare(&entry.file_name()))
+        };
+        if workers.any(is_one) {
             return Err(AgentError::Forgotten { path, spaces, why });
         }
         if why.kind() != std::io::ErrorKind::NotFound {
@@ -127,22 +141,9 @@ impl Memory {
     }
 }
 
-impl Paths {
-    /// The highest position obeyed; the beginning if none is known.
-    pub(crate) fn load_position(&self) -> Position {
-        let text = fs::read_to_string(self.position()).unwrap_or_default();
-        let mut words = text.split_ascii_whitespace().map(str::parse::<u64>);
-        match (words.next(), words.next()) {
-            (Some(Ok(generation)), Some(Ok(index))) => Position { generation, index },
-            _ => Position::default(),
-        }
-    }
-
-    /// Not synced: what a power cut may lose here only lets an older set through, and that can
-    /// neither stop nor repeat anything.
-    pub(crate) fn save_position(&self, at: Position) -> std::io::Result<()> {
-        replace(&self.position(), format!("{} {}\n", at.generation, at.index).as_bytes())
-    }
+/// A folder without a worker: kept to be used again, or half made or removed.
+pub(crate) fn is_spare(name: &std::ffi::OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".")
 }
 
 /// Replaces a file whole; after a power cut, too, the old or the new one is there.
@@ -186,9 +187,9 @@ mod tests {
         assert_eq!(dir.paths.load_position(), Position::default());
         let at = Position { generation: 2, index: 77 };
         dir.paths.save_position(at).expect("written");
+        drop(dir);
+        let dir = StateDir::open(folder.path()).expect("free again");
         assert_eq!(dir.paths.load_position(), at);
-        fs::write(dir.paths.position(), "torn").expect("written");
-        assert_eq!(dir.paths.load_position(), Position::default());
         let mut memory = Memory::load(&dir.paths).expect("a beginning");
         memory.session_counter = 9;
         memory.save(&dir.paths).expect("written");
@@ -201,6 +202,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let dir = StateDir::open(folder.path()).expect("free");
         fs::write(dir.paths.memory(), "{ torn").expect("written");
+        fs::create_dir(dir.paths.spaces().join(".spare-1")).expect("a spare");
         Memory::load(&dir.paths).expect("nobody is lost: begun anew");
         fs::create_dir(dir.paths.spaces().join("train-1")).expect("a worker");
         let refused = Memory::load(&dir.paths).expect_err("torn").to_string();

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -40,6 +41,18 @@ struct Source {
     trailers: Option<http::HeaderMap>,
     /// Fresh bytes go to the latest sending only; an earlier one that still polls gets an error.
     sending: u64,
+    awaited: Awaited,
+    /// Since when that is so, or when the last bytes went through.
+    since: Instant,
+}
+
+/// Whose turn it is while a request is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Awaited {
+    /// To send more of the body.
+    User,
+    /// To take what there is of the body, or to answer.
+    Replica,
 }
 
 impl Replay {
@@ -52,7 +65,24 @@ impl Replay {
             too_long: false,
             trailers: None,
             sending: 0,
+            awaited: Awaited::Replica,
+            since: Instant::now(),
         })))
+    }
+
+    /// Comes back when one side has been awaited for `within` without a byte going through.
+    pub(crate) async fn overdue(&self, within: Duration) -> Awaited {
+        loop {
+            let (awaited, since) = {
+                let source = lock(&self.0);
+                (source.awaited, source.since)
+            };
+            let left = within.saturating_sub(since.elapsed());
+            if left.is_zero() {
+                return awaited;
+            }
+            tokio::time::sleep(left).await;
+        }
     }
 
     /// Whether a second try would send the same bytes.
@@ -63,8 +93,15 @@ impl Replay {
     pub(crate) fn send(&self) -> Sending {
         let mut source = lock(&self.0);
         source.sending += 1;
+        source.turn(Awaited::Replica);
         let again: VecDeque<Bytes> = source.kept.iter().cloned().collect();
         Sending { source: Arc::clone(&self.0), again, number: source.sending, ended: false }
+    }
+}
+
+impl Source {
+    fn turn(&mut self, awaited: Awaited) {
+        (self.awaited, self.since) = (awaited, Instant::now());
     }
 }
 
@@ -105,7 +142,12 @@ impl Body for Sending {
             let trailers = source.trailers.clone();
             return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
         };
-        let frame = ready!(Pin::new(rest).poll_frame(context));
+        let frame = Pin::new(rest).poll_frame(context);
+        if frame.is_pending() && source.awaited == Awaited::Replica {
+            source.turn(Awaited::User);
+        }
+        let frame = ready!(frame);
+        source.turn(Awaited::Replica);
         let Some(frame) = frame else {
             source.rest = None;
             this.ended = true;

@@ -1,6 +1,6 @@
 //! A deployment: its revisions, who gets traffic, and the way back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use runyard_types::{DeploymentName, ProjectName};
 use tokio::sync::watch;
 
-use crate::choice::{Choice, Draws, Shares};
+use crate::choice::{Choice, Draws};
 use crate::feedback::Recent;
 use crate::latch::{Latch, Latches};
 use crate::replica::ReplicaState;
@@ -19,6 +19,8 @@ use crate::watch::Watch;
 
 /// A request that was drawn just before the traffic moved counts as in flight by then.
 const DRAWN_WITHIN: Duration = Duration::from_millis(100);
+/// The weight of a revision that gets every request.
+const ALL: u32 = 1_000;
 
 /// What all deployments of a gateway share.
 #[derive(Debug)]
@@ -41,28 +43,30 @@ pub(crate) struct Deployment {
 }
 
 #[derive(Debug, Default)]
-struct State {
-    revisions: BTreeMap<u32, Entry>,
+pub(crate) struct State {
+    pub(crate) revisions: BTreeMap<u32, Entry>,
     serving: u32,
     latched_by_route: u32,
-    latch: Option<Latch>,
+    pub(crate) latch: Option<Latch>,
     drain: Duration,
-    /// Of the revisions on trial.
-    watches: BTreeMap<u32, Watch>,
+    /// Of the revisions on trial, and of the one that all falls back to.
+    pub(crate) watches: BTreeMap<u32, Watch>,
 }
 
 #[derive(Debug)]
-struct Entry {
-    revision: Arc<Revision>,
+pub(crate) struct Entry {
+    pub(crate) revision: Arc<Revision>,
     weight: u32,
     /// No longer in the route; kept until nothing is in flight.
-    leaving: bool,
+    pub(crate) leaving: bool,
+    /// Errors and requests of the revision before it, as the route has them.
+    pub(crate) baseline: (u64, u64),
 }
 
 impl State {
     /// The revision that traffic falls back to. A route that still names a rolled back one as serving
     /// is behind the latch.
-    fn serving(&self) -> u32 {
+    pub(crate) fn serving(&self) -> u32 {
         match &self.latch {
             Some(latch) if self.serving > latch.to && self.serving <= latch.revision => latch.to,
             _ => self.serving,
@@ -105,8 +109,10 @@ impl Deployment {
                     revision: Arc::new(Revision::new(spec)),
                     weight: 0,
                     leaving: false,
+                    baseline: (0, 0),
                 });
-                (entry.weight, entry.leaving) = (spec.weight_permille.min(1_000), false);
+                (entry.weight, entry.leaving) = (spec.weight_permille.min(ALL), false);
+                entry.baseline = (spec.baseline_errors, spec.baseline_requests);
                 let replicas = entry.revision.set_replicas(&spec.replicas);
                 new.extend(replicas.into_iter().map(|r| (Arc::clone(&entry.revision), r)));
             }
@@ -144,30 +150,37 @@ impl Deployment {
     }
 
     /// Computes who gets traffic now, and swaps it in.
-    fn rearrange(&self, state: &mut State) {
+    pub(crate) fn rearrange(&self, state: &mut State) {
         let now = Instant::now();
         let serving = state.serving();
         for (number, entry) in &state.revisions {
             entry.revision.refresh(now);
-            if *number == serving && entry.revision.is_ready() {
-                // It was late, but nothing better serves, and now it does.
+            if (*number == serving || entry.weight >= ALL) && entry.revision.is_ready() {
+                // It was late, but it is the one that should serve, and now it can.
                 entry.revision.status().failed = false;
             }
         }
-        let whole = state.revisions.values().map(|entry| entry.weight).sum::<u32>().max(1_000);
+        let whole = state.revisions.values().map(|entry| entry.weight).sum::<u32>().max(ALL);
         let others = state.revisions.iter().filter(|(number, entry)| {
             **number != serving && entry.weight > 0 && state.is_open(**number)
         });
         let weighted: Vec<(u32, Arc<Revision>)> = others
+            .clone()
             .filter(|(_, entry)| entry.revision.is_ready() && !entry.revision.status().failed)
             .map(|(_, entry)| (entry.weight, Arc::clone(&entry.revision)))
             .collect();
         let fallback = state.revisions.get(&serving).filter(|entry| !entry.leaving);
-        // A serving revision that can't be reached just now is better than none.
+        // One that can't be reached just now is better than none: first what all falls back to, then
+        // what should have most of the traffic.
+        let last_resort = others
+            .filter(|(_, entry)| entry.revision.was_ready())
+            .max_by_key(|(_, entry)| entry.weight)
+            .map(|(_, entry)| entry);
         let fallback = fallback
             .filter(|entry| {
                 entry.revision.is_ready() || weighted.is_empty() && entry.revision.was_ready()
             })
+            .or_else(|| last_resort.filter(|_| weighted.is_empty()))
             .map(|entry| Arc::clone(&entry.revision));
         let choice = Choice::new(weighted, fallback, whole);
         for (number, entry) in &state.revisions {
@@ -175,65 +188,19 @@ impl Deployment {
             status.idle_since =
                 if choice.has(*number) { None } else { status.idle_since.or(Some(now)) };
         }
-        let on_trial: BTreeMap<u32, (u64, u64)> = state
+        let watched: BTreeSet<u32> = state
             .revisions
             .iter()
             .filter(|(number, entry)| {
-                **number != serving && !entry.leaving && state.is_open(**number)
+                !entry.leaving && (**number == serving || state.is_open(**number))
             })
-            .map(|(number, entry)| (*number, entry.revision.baseline))
+            .map(|(number, _)| *number)
             .collect();
-        state.watches.retain(|number, _| on_trial.contains_key(number));
-        for (number, baseline) in on_trial {
-            state.watches.entry(number).or_insert_with(|| Watch::new(number, baseline));
+        state.watches.retain(|number, _| watched.contains(number));
+        for number in watched {
+            state.watches.entry(number).or_insert_with(|| Watch::new(number));
         }
         self.choice.store(Arc::new(choice));
-    }
-
-    /// Feeds the watches with the outcome of a request drawn with `shares`.
-    pub(crate) fn observe(&self, from: u32, shares: &Shares, is_error: bool) {
-        // Beside others only errors tell anything.
-        if !is_error && shares.of(from) < 1.0 {
-            return;
-        }
-        let mut state = self.lock();
-        let crossed = state.watches.iter_mut().find_map(|(&number, watch)| {
-            let share = shares.of(number);
-            watch.observe(from, share, is_error).then(|| (number, watch.reason(share)))
-        });
-        if let Some((number, reason)) = crossed {
-            self.roll_back(&mut state, number, reason);
-        }
-    }
-
-    /// Takes all traffic from a revision at once, for good, if there is one to go back to.
-    fn roll_back(&self, state: &mut State, number: u32, reason: String) {
-        let to = state.serving();
-        let target = state.revisions.get(&to).filter(|entry| !entry.leaving);
-        let target = target.is_some_and(|entry| entry.revision.was_ready());
-        let Some(entry) = state.revisions.get(&number).filter(|_| target) else {
-            tracing::warn!(
-                deployment = %self.name, revision = number, reason,
-                "the error watch crossed, but there is no revision to go back to"
-            );
-            return;
-        };
-        let latch = Latch {
-            project: self.project.clone(),
-            deployment: self.name.clone(),
-            revision: number,
-            to,
-            reason,
-            affected: affected(&entry.revision),
-        };
-        tracing::warn!(
-            deployment = %self.name, revision = number, to, reason = latch.reason,
-            affected = latch.affected, "rolled back"
-        );
-        state.latch = Some(latch.clone());
-        // First the traffic, then the disk; the report waits for both.
-        self.rearrange(state);
-        self.shared.latches.set(latch);
     }
 
     /// Why no revision can answer, in words.
@@ -283,13 +250,13 @@ impl Deployment {
         state.revisions.iter().map(report).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Requests whose user met an error.
-fn affected(revision: &Revision) -> u64 {
+pub(crate) fn affected(revision: &Revision) -> u64 {
     let errors = revision.counters.errors.load(Ordering::Relaxed);
     errors.saturating_sub(revision.counters.rescued.load(Ordering::Relaxed))
 }
@@ -410,6 +377,52 @@ mod tests {
         needed.sort_unstable();
         // 5 % against 0.5 % at 10 %: a median of five seconds at 200 requests a second.
         assert!(needed[20] <= 1_000, "median {}", needed[20]);
+    }
+
+    /// Counts what is said as a warning.
+    #[derive(Clone, Default)]
+    struct Warnings(Arc<std::sync::atomic::AtomicU64>);
+
+    impl tracing::Subscriber for Warnings {
+        fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+            *metadata.level() == tracing::Level::WARN
+        }
+        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+            tracing::span::Id::from_u64(1)
+        }
+        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+        fn event(&self, _: &tracing::Event<'_>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+        fn enter(&self, _: &tracing::span::Id) {}
+        fn exit(&self, _: &tracing::span::Id) {}
+    }
+
+    #[test]
+    fn a_crossing_that_nothing_can_be_done_about_is_said_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let deployment = deployment(5, folder.path());
+        let mut alone = route(1_000);
+        alone.serving = 2;
+        alone.revisions.remove(0);
+        for (_, replica) in deployment.update(Some(&alone)) {
+            replica.set_ready();
+        }
+        deployment.readiness_changed();
+        let warnings = Warnings::default();
+        tracing::subscriber::with_default(warnings.clone(), || {
+            assert_eq!(serve(&deployment, 500, |_, _| true), None);
+        });
+        assert_eq!(warnings.0.load(Ordering::Relaxed), 1);
+        // With a revision to go back to it goes back all the same.
+        let mut warm = route(1_000);
+        warm.serving = 1;
+        for (_, replica) in deployment.update(Some(&warm)) {
+            replica.set_ready();
+        }
+        deployment.readiness_changed();
+        assert_eq!(serve(&deployment, 10, |number, _| number == 2), Some(0));
     }
 
     #[test]

@@ -44,12 +44,14 @@ pub struct Options {
     pub address: SocketAddr,
     /// Its own folder, made if missing; holds `latches.json`.
     pub state_dir: PathBuf,
-    /// A replica that has not begun to answer by then has failed: 504.
+    /// A replica that so long after the last byte of the request has not begun to answer, or takes
+    /// nothing of a body for so long, has failed: 504. A user who sends nothing of a body for so long
+    /// gets 408, which is nobody's error.
     pub answer_within: Duration,
     /// Connections from users at a time; more wait.
     pub connections_max: usize,
     /// A connection that has not sent a request's head by then is closed, an idle one too. Bodies may
-    /// take as long as they like.
+    /// take as long as they like, as long as they go on.
     pub head_within: Duration,
 }
 

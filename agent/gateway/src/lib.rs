@@ -21,6 +21,7 @@ mod proxy;
 mod ready;
 mod replica;
 mod revision;
+mod rollback;
 mod route;
 mod server;
 mod upgrade;

@@ -15,7 +15,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use tokio_util::task::TaskTracker;
 
-use crate::body::{AnswerBody, Replay, Sending, Watched};
+use crate::body::{AnswerBody, Awaited, Replay, Sending, Watched};
 use crate::choice::Choice;
 use crate::deployment::Deployment;
 use crate::exchange::Exchange;
@@ -204,7 +204,8 @@ impl Proxy {
         }
     }
 
-    /// The revision that may answer instead: the serving one, by a replica not tried yet.
+    /// The revision that may answer instead, by a replica not tried yet: the same, if it serves alone;
+    /// else the one that all falls back to.
     fn next(
         &self,
         exchange: &Exchange,
@@ -218,13 +219,14 @@ impl Proxy {
         }
         // Read afresh: the failure may just have moved the traffic.
         let choice: Arc<Choice> = exchange.choice();
-        let serving = choice.serving.as_ref()?;
         let is_other = |replica: &Arc<ReplicaState>| {
             replica.was_ready()
                 && !Arc::ptr_eq(replica, &exchange.replica)
                 && !tried.iter().any(|tried| Arc::ptr_eq(tried, replica))
         };
-        serving.replicas.load().iter().any(is_other).then(|| Arc::clone(serving))
+        let has_other = |revision: &&Arc<Revision>| revision.replicas.load().iter().any(is_other);
+        let alone = Some(&exchange.revision).filter(|own| choice.shares.of(own.number) >= 1.0);
+        alone.filter(has_other).or_else(|| choice.serving.as_ref().filter(has_other)).cloned()
     }
 
     async fn send(
@@ -235,9 +237,21 @@ impl Proxy {
         let address = &exchange.replica.replica.address;
         let request = outgoing.request(address)?;
         let client = if outgoing.is_grpc { &self.http2 } else { &self.http1 };
-        let answer = tokio::time::timeout(self.answer_within, client.request(request)).await;
+        // Cancel-safe: a request that is dropped closes its connection, the other holds nothing.
+        let answer = tokio::select! {
+            biased;
+            answer = client.request(request) => Ok(answer),
+            awaited = outgoing.body.overdue(self.answer_within) => Err(awaited),
+        };
+        let waited = self.answer_within.as_secs();
         match answer {
             Ok(Ok(answer)) => Ok(answer),
+            Err(Awaited::User) => Err(Failed {
+                status: StatusCode::REQUEST_TIMEOUT,
+                unsent: false,
+                by_user: true,
+                problem: format!("nothing came of the request's body for {waited} s"),
+            }),
             Ok(Err(error)) if is_by_user(&error) => Err(Failed {
                 status: StatusCode::BAD_REQUEST,
                 unsent: false,
@@ -250,11 +264,11 @@ impl Proxy {
                 by_user: false,
                 problem: chain(&error),
             }),
-            Err(_) => Err(Failed {
+            Err(Awaited::Replica) => Err(Failed {
                 status: StatusCode::GATEWAY_TIMEOUT,
                 unsent: false,
                 by_user: false,
-                problem: format!("no answer in {} s", self.answer_within.as_secs()),
+                problem: format!("no answer in {waited} s"),
             }),
         }
     }

@@ -18,7 +18,6 @@ pub const LATENCY_BUCKETS_MS: [u64; 13] =
 pub(crate) struct Revision {
     pub(crate) number: u32,
     pub(crate) ready: Ready,
-    pub(crate) baseline: (u64, u64),
     pub(crate) replicas: ArcSwap<Vec<Arc<ReplicaState>>>,
     pub(crate) counters: Counters,
     status: Mutex<Status>,
@@ -61,7 +60,6 @@ impl Revision {
         Self {
             number: spec.number,
             ready: spec.ready.clone(),
-            baseline: (spec.baseline_errors, spec.baseline_requests),
             replicas: ArcSwap::default(),
             counters: Counters::default(),
             status: Mutex::default(),

@@ -10,7 +10,8 @@ pub struct Route {
     pub revisions: Vec<RouteRevision>,
     /// Revisions up to this one were rolled back and get nothing, `serving` apart.
     pub latch: u32,
-    /// The revision that gets what no other does, and to which a rollback goes.
+    /// The revision that gets what no other does, and to which a rollback goes: beside a canary the one
+    /// that serves, else the one before that, for as long as its replicas are kept warm.
     pub serving: u32,
     /// How long requests of a revision that lost its traffic may still take.
     pub drain_ms: u64,

@@ -101,6 +101,123 @@ async fn alone_a_revision_is_held_to_its_predecessors_rate() {
 }
 
 #[tokio::test]
+async fn once_promoted_a_revision_is_watched_alone_for_as_long_as_the_old_one_is_warm() {
+    let (old, new) = (
+        Backend::saying("old").await,
+        Backend::start(|n, _| async move {
+            // Bad from its hundredth request on: long after it got everything.
+            if n >= 100 { with_status(500, "broken") } else { with_status(200, "new") }
+        })
+        .await,
+    );
+    let env = Env::start().await;
+    env.gateway.set_routes(vec![canary(old.address, new.address, 200)]);
+    env.until_ready(1).await;
+    env.until_ready(2).await;
+    for _ in 0..50 {
+        assert_eq!(env.get("/digits/").await.status, 200);
+    }
+    // The leader promotes it; the old one stays warm, and is what to go back to.
+    env.gateway.set_routes(vec![canary(old.address, new.address, 1_000)]);
+    let mut sent = 0;
+    while !env.report(2).rolled_back {
+        let said = env.get("/digits/").await;
+        assert!(said.status == 500 || said.body == "new" || env.report(2).errors > 0);
+        sent += 1;
+        assert!(sent < 1_000, "never rolled back: {:?}", env.report(2));
+    }
+    let report = env.report(2);
+    assert!(report.reason.contains("while it served alone"), "{}", report.reason);
+    assert!(report.affected <= 30, "{report:?}");
+    // The leader has not heard of it, or is away: what it says is behind the latch.
+    let mut behind = canary(old.address, new.address, 1_000);
+    behind.serving = 2;
+    env.gateway.set_routes(vec![behind]);
+    for _ in 0..20 {
+        assert_eq!(env.get("/digits/").await.body, "old");
+    }
+}
+
+#[tokio::test]
+async fn when_the_old_one_is_no_longer_warm_the_watch_still_counts_but_takes_nothing_away() {
+    let new = faulty().await;
+    let env = Env::start().await;
+    env.gateway.set_routes(vec![route(2, vec![revision(2, 1_000, &[new.address])])]);
+    env.until_ready(2).await;
+    for _ in 0..200 {
+        env.get("/digits/").await;
+    }
+    let report = env.report(2);
+    assert!(!report.rolled_back && report.e_value >= 100.0, "{report:?}");
+    assert_eq!(new.count(), 200);
+}
+
+#[tokio::test]
+async fn a_rate_that_was_the_old_ones_as_well_is_no_reason_to_go_back() {
+    // One in ten of each; the coordinator has not counted the old one's yet, the gateway has.
+    let tenth = |says: &'static str| {
+        Backend::start(move |n, _| async move {
+            if n % 10 == 0 { with_status(500, "broken") } else { with_status(200, says) }
+        })
+    };
+    let (old, new) = (tenth("old").await, tenth("new").await);
+    let env = Env::start().await;
+    env.gateway.set_routes(vec![route(1, vec![revision(1, 1_000, &[old.address])])]);
+    env.until_ready(1).await;
+    for _ in 0..300 {
+        env.get("/digits/").await;
+    }
+    env.gateway.set_routes(vec![canary(old.address, new.address, 1_000)]);
+    env.until_ready(2).await;
+    for _ in 0..300 {
+        env.get("/digits/").await;
+    }
+    let report = env.report(2);
+    assert!(!report.rolled_back && report.requests >= 290 && report.errors >= 29, "{report:?}");
+}
+
+#[tokio::test]
+async fn alone_another_replica_of_the_same_revision_is_tried_before_the_old_one() {
+    let (old, new) = (Backend::saying("old").await, Backend::saying("new").await);
+    let dying = Backend::saying("dying").await;
+    let env = Env::start().await;
+    let revisions =
+        vec![revision(1, 0, &[old.address]), revision(2, 1_000, &[new.address, dying.address])];
+    env.gateway.set_routes(vec![route(1, revisions)]);
+    env.until_ready(1).await;
+    env.until_ready(2).await;
+    dying.kill();
+    for _ in 0..30 {
+        assert_eq!(env.get("/digits/").await.body, "new");
+    }
+}
+
+#[tokio::test]
+async fn a_revision_that_cannot_be_reached_is_replaced_by_the_warm_one_until_it_is_back() {
+    let (old, new) = (Backend::saying("old").await, Backend::saying("new").await);
+    let env = Env::start().await;
+    env.gateway.set_routes(vec![canary(old.address, new.address, 1_000)]);
+    env.until_ready(1).await;
+    env.until_ready(2).await;
+    assert_eq!(env.get("/digits/").await.body, "new");
+    new.kill();
+    for _ in 0..5 {
+        assert_eq!(env.get("/digits/").await.body, "old");
+    }
+    assert!(!env.report(2).rolled_back, "one restart is no error rate: {:?}", env.report(2));
+    // Placed again elsewhere.
+    let again = Backend::saying("again").await;
+    env.gateway.set_routes(vec![canary(old.address, again.address, 1_000)]);
+    env.until_ready(2).await;
+    assert_eq!(env.get("/digits/").await.body, "again");
+    // Where the old one is gone meanwhile, one that is in doubt is better than none.
+    old.kill();
+    again.kill();
+    let answer = env.get("/digits/").await;
+    assert_eq!(answer.status, 502, "{}", answer.body);
+}
+
+#[tokio::test]
 async fn without_a_revision_to_go_back_to_nothing_is_taken_away() {
     let new = faulty().await;
     let env = Env::start().await;

@@ -362,3 +362,74 @@ async fn a38_connections_beyond_the_limit_wait_and_are_served_later() {
     let answer = tokio::time::timeout(SOON, client.get(uri)).await.expect("in time");
     assert_eq!(answer.expect("an answer").status(), 200);
 }
+
+/// Answers what it got, when all of it is there.
+async fn echo() -> Backend {
+    Backend::start(|_, request| async move {
+        match request.into_body().collect().await {
+            Ok(body) => Response::new(text(body.to_bytes())),
+            Err(_) => with_status(400, ""),
+        }
+    })
+    .await
+}
+
+async fn hurried(within: Duration) -> Env {
+    let folder = tempfile::tempdir().expect("a folder");
+    Env::start_with(folder, |options| Options { answer_within: within, ..options }).await
+}
+
+#[tokio::test]
+async fn a_body_that_trickles_is_no_fault_of_the_replica() {
+    let within = Duration::from_millis(400);
+    let (backend, env) = (echo().await, hurried(within).await);
+    env.gateway.set_routes(vec![route(1, vec![revision(1, 1_000, &[backend.address])])]);
+    env.until_ready(1).await;
+    let mut stream = TcpStream::connect(env.gateway.address()).await.expect("a connection");
+    let head =
+        "POST /digits/ HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 20\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    let start = Instant::now();
+    for _ in 0..20 {
+        tokio::time::sleep(within / 8).await;
+        stream.write_all(b"x").await.expect("sent");
+    }
+    assert!(start.elapsed() > within * 2);
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let report = env.report(1);
+    assert_eq!((report.requests, report.errors), (1, 0));
+}
+
+#[tokio::test]
+async fn a_body_that_stops_half_way_is_its_senders_fault() {
+    let (backend, env) = (echo().await, hurried(Duration::from_millis(300)).await);
+    env.gateway.set_routes(vec![route(1, vec![revision(1, 1_000, &[backend.address])])]);
+    env.until_ready(1).await;
+    let mut stream = TcpStream::connect(env.gateway.address()).await.expect("a connection");
+    let head =
+        "POST /digits/ HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 20\r\n\r\nhalf";
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert!(answer.contains("nothing came of the request's body"), "{answer}");
+    let report = env.until(1, "at rest", |report| report.in_flight == 0).await;
+    assert_eq!(report.errors, 0, "{report:?}");
+}
+
+#[tokio::test]
+async fn a_replica_that_does_not_answer_what_it_got_has_failed() {
+    let backend = Backend::start(|_, request| async move {
+        let _ = request.into_body().collect().await;
+        std::future::pending().await
+    })
+    .await;
+    let env = hurried(Duration::from_millis(300)).await;
+    env.gateway.set_routes(vec![route(1, vec![revision(1, 1_000, &[backend.address])])]);
+    env.until_ready(1).await;
+    let answer = env.post("/digits/", "{}").await;
+    assert_eq!(answer.status, 504, "{}", answer.body);
+    assert_eq!(env.report(1).errors, 1);
+}

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use runyard_runtime::spool::{Body, SpoolReader};
-use runyard_runtime::{Isolate, Launcher, WorkerDir, WorkerSpec};
+use runyard_runtime::{Isolate, Launcher, Limits, Spares, WorkerDir, WorkerSpec};
 
 const SLOTS: u32 = 2;
 
@@ -21,24 +21,25 @@ fn main() {
     let (count, megabytes) = (args.next().unwrap_or(1000), args.next().unwrap_or(500));
     let launcher = Launcher::from_this_binary().expect("a launcher");
     let root = tempfile::tempdir().expect("a folder");
+    let spares = Spares::open(root.path()).expect("spares");
     let line = |name: &str, rates: &mut Vec<f64>, unit: &str| {
         rates.sort_by(f64::total_cmp);
         let (low, mid, high) = (rates[0], rates[rates.len() / 2], rates[rates.len() - 1]);
-        println!("{name:44} {mid:8.0} {unit}   ({low:.0} to {high:.0})");
+        println!("{name:62} {mid:8.0} {unit}   ({low:.0} to {high:.0})");
     };
     let mut bare = Vec::new();
     let mut shims = vec![Vec::new(); 3];
     let kinds = [
         ("no namespaces", Isolate::None, false),
         ("PID and mount namespace", Isolate::Auto, false),
-        ("the same, private /tmp and /dev/shm", Isolate::Auto, true),
+        ("the same, private /tmp and /dev/shm, limit of processes", Isolate::Auto, true),
     ];
     for _ in 0..3 {
         bare.push(rate(count, |_| {
             Command::new("/bin/true").stdin(Stdio::null()).status().expect("true");
         }));
         for (rates, (_, isolate, private)) in shims.iter_mut().zip(kinds) {
-            rates.push(rate(count, |n| one(&launcher, root.path(), n, isolate, private)));
+            rates.push(rate(count, |n| one(&launcher, &spares, root.path(), n, isolate, private)));
         }
     }
     println!("{count} x /bin/true, {SLOTS} slots (median of 3 interleaved, lowest to highest):");
@@ -91,10 +92,18 @@ fn rate(count: u32, one: impl Fn(u32) + Sync) -> f64 {
 }
 
 /// Folder, spec, launch, wait for the end, status, remove: all that an agent does for a task.
-fn one(launcher: &Launcher, root: &Path, n: u32, isolation: Isolate, private: bool) {
-    let tmp = root.join(format!("t{n}"));
+fn one(
+    launcher: &Launcher,
+    spares: &Spares,
+    root: &Path,
+    n: u32,
+    isolation: Isolate,
+    private: bool,
+) {
+    // The agent uses these again, too.
+    let tmp = root.join(format!(".tmp-{}", n % 2));
     if private {
-        std::fs::create_dir(&tmp).expect("made");
+        let _ = std::fs::create_dir(&tmp);
     }
     let spec = WorkerSpec {
         uid: format!("w{n}"),
@@ -103,6 +112,7 @@ fn one(launcher: &Launcher, root: &Path, n: u32, isolation: Isolate, private: bo
         isolation,
         tmp: private.then(|| tmp.clone()),
         private_shm: private,
+        limits: Limits { pids: private.then_some(32_768), ..Limits::default() },
         ..WorkerSpec::default()
     };
     let begin = Instant::now();
@@ -112,18 +122,15 @@ fn one(launcher: &Launcher, root: &Path, n: u32, isolation: Isolate, private: bo
         STEPS[step].fetch_add((now - last).as_micros() as u64, Ordering::Relaxed);
         last = now;
     };
-    let worker = WorkerDir::create(root, &spec).expect("a worker");
+    let worker = spares.create(&spec).expect("a worker");
     spent(0);
     launcher.launch(worker.path(), &[]).expect("launched");
     spent(1);
     worker.wait(Duration::from_secs(10)).expect("ended");
     spent(2);
     assert!(worker.status().expect("readable").expect("a status").success());
-    worker.remove().expect("removed");
+    spares.take_back(&worker).expect("taken back");
     spent(3);
-    if private {
-        std::fs::remove_dir_all(&tmp).expect("removed");
-    }
 }
 
 fn log_seconds(launcher: &Launcher, root: &Path, script: &str) -> f64 {

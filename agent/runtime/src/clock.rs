@@ -1,5 +1,6 @@
 //! The clocks of this machine and the name of its present boot.
 
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_gettime};
@@ -19,6 +20,11 @@ pub fn boottime_ms() -> u64 {
 
 /// The kernel's name for this boot; empty without `/proc`.
 pub fn boot_id() -> String {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    text.trim().to_string()
+    // Read once: it can't change under a running process, and a forked shim inherits it.
+    static ID: OnceLock<String> = OnceLock::new();
+    ID.get_or_init(|| {
+        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        text.trim().to_string()
+    })
+    .clone()
 }

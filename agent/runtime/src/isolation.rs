@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use crate::cgroup::Layout;
 use crate::launcher::{LaunchError, Launcher};
-use crate::spec::WorkerSpec;
+use crate::spec::{Limits, WorkerSpec};
 use crate::worker::{WorkerDir, WorkerError};
+
+/// The kernel refuses a PID namespace fewer numbers than 301, the init's among them.
+pub const PIDS_BY_NAMESPACE_MIN: u64 = 300;
 
 /// What a stage gets here, for `nodes get` and `doctor`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +22,9 @@ pub struct Isolation {
     pub user_namespace: bool,
     /// `/tmp` and `/dev/shm` of the stage's own.
     pub private_tmp: bool,
+    /// A limit of processes, from [`PIDS_BY_NAMESPACE_MIN`] on, is held by the stage's PID namespace
+    /// (since Linux 6.14); no cgroup is needed for it.
+    pub pids_by_namespace: bool,
     /// cgroups and what can be limited by them.
     pub cgroups: Layout,
     /// What could not be had, each with its reason.
@@ -52,6 +58,7 @@ impl Isolation {
             cwd: "/".into(),
             tmp: Some(tmp.clone()),
             private_shm: true,
+            limits: Limits { pids: Some(PIDS_BY_NAMESPACE_MIN), ..Limits::default() },
             ..WorkerSpec::default()
         };
         let worker = WorkerDir::create(scratch, &spec)?;
@@ -65,13 +72,21 @@ impl Isolation {
 
     fn read(words: &str, cgroups: Layout) -> Self {
         let has = |w: &str| words.split(' ').any(|x| x == w);
-        let failed = words.split(' ').filter_map(|w| w.strip_prefix("no-"));
+        // That a namespace can't hold it matters only where no cgroup can; that is said below.
+        let failed = words.split(' ').filter(|w| !w.starts_with("no-pids:"));
+        let failed = failed.filter_map(|w| w.strip_prefix("no-"));
         let mut missing: Vec<String> =
             failed.map(|w| w.replacen(':', ": ", 1).replace('-', " ")).collect();
-        for (controller, why) in &cgroups.refused {
+        for (controller, why) in
+            cgroups.refused.iter().filter(|(c, _)| *c != "pids" || !has("pids"))
+        {
             missing.push(format!("cgroup {controller}: {why}"));
         }
+        let by_namespace = |controller| controller == "pids" && has("pids");
         for controller in ["memory", "pids", "cpu"] {
+            if by_namespace(controller) {
+                continue;
+            }
             if !cgroups.limits(controller) && !cgroups.refused.contains_key(controller) {
                 missing.push(format!("cgroup {controller}: no such controller here"));
             }
@@ -81,6 +96,7 @@ impl Isolation {
             pid_namespace: has("pid-namespace"),
             user_namespace: has("user-namespace"),
             private_tmp: has("private-tmp") && has("private-shm"),
+            pids_by_namespace: has("pids"),
             cgroups,
             missing,
         }

@@ -25,10 +25,10 @@ mod worker;
 pub mod workspace;
 mod zygote;
 
-pub use isolation::{Isolation, ProbeError};
+pub use isolation::{Isolation, PIDS_BY_NAMESPACE_MIN, ProbeError};
 pub use launcher::{LaunchError, Launcher};
 pub use processes::{MARK, Remain};
 pub use spec::{Isolate, Limits, SpecError, SpoolLimits, User, WorkerSpec};
 pub use status::{ExitStatus, Reason, StatusError};
-pub use worker::{ShimAnswer, State, WorkerDir, WorkerError, sync_file_system};
+pub use worker::{ShimAnswer, Spares, State, WorkerDir, WorkerError, sync_file_system};
 pub use zygote::dispatch;

@@ -18,6 +18,9 @@ pub struct WorkerSpec {
     pub uid: String,
     /// The command and its arguments. Without a `/` the command is looked up in the `PATH` of `env`.
     pub argv: Vec<OsString>,
+    /// The same command without the shell that `argv` begins with, if there is one it can do
+    /// without; tried first. Empty: none.
+    pub direct: Vec<OsString>,
     /// The whole environment of the stage. The shim adds only `RUNYARD_WORKER`.
     pub env: Vec<(OsString, OsString)>,
     /// Working directory of the stage.
@@ -138,7 +141,8 @@ impl WorkerSpec {
         if self.argv.first().is_none_or(|a| a.is_empty()) {
             return bad("argv", "the command is empty".into());
         }
-        if let Some(a) = self.argv.iter().find(|a| a.as_bytes().contains(&0)) {
+        let words = || self.argv.iter().chain(&self.direct);
+        if let Some(a) = words().find(|a| a.as_bytes().contains(&0)) {
             return bad("argv", format!("{a:?} contains a NUL byte"));
         }
         for (k, v) in &self.env {
@@ -161,7 +165,7 @@ impl WorkerSpec {
                 format!("{k:?} is {n} bytes long; one variable may have 128 KiB: pass a file"),
             );
         }
-        if let Some(a) = self.argv.iter().find(|a| a.len() + 1 > ONE) {
+        if let Some(a) = words().find(|a| a.len() + 1 > ONE) {
             let n = a.len();
             return bad(
                 "argv",
@@ -196,6 +200,9 @@ impl WorkerSpec {
         put("uid", self.uid.as_bytes());
         for a in &self.argv {
             put("arg", a.as_bytes());
+        }
+        for a in &self.direct {
+            put("direct", a.as_bytes());
         }
         for (k, v) in &self.env {
             let mut pair = k.as_bytes().to_vec();
@@ -266,6 +273,7 @@ impl WorkerSpec {
         match name {
             "uid" => self.uid = String::from_utf8_lossy(value).into_owned(),
             "arg" => self.argv.push(os(value)),
+            "direct" => self.direct.push(os(value)),
             "env" => {
                 let eq = value.iter().position(|b| *b == b'=').ok_or(refuse("no `=` in it"))?;
                 self.env.push((os(&value[..eq]), os(&value[eq + 1..])));
@@ -392,6 +400,7 @@ mod tests {
         WorkerSpec {
             uid: "01J.a-b_c".into(),
             argv: vec!["sh".into(), "-c".into(), "echo \n\"x\" end 0\n".into()],
+            direct: vec!["/bin/echo".into(), "a b".into()],
             env: vec![
                 ("A".into(), "b=c\nd".into()),
                 ("E".into(), OsString::from_vec(vec![0xff, 0xfe])),

@@ -45,6 +45,27 @@ pub(crate) fn fork(_proof: SingleThreaded, flags: libc::c_int) -> io::Result<For
     }
 }
 
+/// Bytes of stack for what runs between [`fork_to_exec`] and its exec.
+const EXEC_STACK: usize = 256 << 10;
+
+/// A child that is about to exec, without the copy of our memory that a fork makes: it runs in our
+/// memory, on a stack of its own, while we wait for its exec or its end. `child` must not return
+/// but by one of these; what it answers is its exit code.
+pub(crate) fn fork_to_exec(
+    _proof: SingleThreaded,
+    mut child: impl FnMut() -> i32,
+) -> io::Result<Pid> {
+    use nix::sched::{CloneFlags, clone};
+    let mut stack = vec![0; EXEC_STACK];
+    let flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
+    let run = Box::new(|| child() as isize);
+    // SAFETY: CLONE_VFORK keeps this process, which has one thread (the proof), where it is until
+    // the child has another memory or is gone; so nobody else touches this memory meanwhile, and
+    // the stack lives until then. Descriptors, signal handlers, folder and credentials are the
+    // child's own: their flags are not set.
+    Ok(unsafe { clone(run, &mut stack, flags, Some(libc::SIGCHLD)) }?)
+}
+
 /// Ends this process at once: no destructors, no exit handlers of a parent's copy.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: _exit never returns and touches no memory of ours.

@@ -5,7 +5,7 @@ mod common;
 use common::{Yard, await_output, bytes, ended, records, skipped, text};
 use runyard_runtime::cgroup::Layout;
 use runyard_runtime::spool::Stream;
-use runyard_runtime::{Isolate, Isolation, Limits};
+use runyard_runtime::{Isolate, Isolation, Limits, PIDS_BY_NAMESPACE_MIN};
 
 #[test]
 fn the_probe_says_what_workers_get() {
@@ -106,4 +106,34 @@ fn f31_a_fork_bomb_stays_within_its_limit_and_ends() {
     ended(&worker);
     let err = bytes(&records(&worker), Some(Stream::Stderr));
     assert!(String::from_utf8_lossy(&err).to_lowercase().contains("fork"));
+}
+
+#[test]
+fn f31_a_fork_bomb_stays_within_its_pid_namespace_and_no_cgroup_is_made() {
+    let yard = Yard::new();
+    let got = Isolation::probe(&yard.launcher, yard.path()).expect("probed");
+    let host = std::fs::read_to_string("/proc/sys/kernel/pid_max").expect("read");
+    for isolate in [Isolate::Auto, Isolate::User] {
+        // The inner shell gives up; what it started stays.
+        let mut spec = yard.script(
+            "sh -c 'i=0; while [ $i -lt 600 ]; do sleep 1000 & i=$((i+1)); done'; echo full; while :; do :; done",
+        );
+        let limit = PIDS_BY_NAMESPACE_MIN;
+        (spec.isolation, spec.limits.pids) = (isolate, Some(limit));
+        if !got.pids_by_namespace {
+            let status = yard.run(&yard.script("true")).1;
+            skipped(&format!("a limit by namespace: {}", status.isolation));
+            continue;
+        }
+        let worker = yard.start(&spec);
+        await_output(&worker, "full");
+        let alive = worker.remains().expect("looked").len() as u64;
+        // The init is not one of the stage's.
+        assert!((limit - 10..=limit + 1).contains(&alive), "{alive} processes, {limit} allowed");
+        worker.stop(std::time::Duration::ZERO).expect("heard");
+        let status = ended(&worker);
+        assert!(status.isolation.split(' ').any(|w| w == "pids"), "{}", status.isolation);
+    }
+    let now = std::fs::read_to_string("/proc/sys/kernel/pid_max").expect("read");
+    assert_eq!(now, host, "the host's own limit was changed");
 }

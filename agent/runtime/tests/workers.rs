@@ -39,6 +39,47 @@ fn what_can_not_start_says_why() {
 }
 
 #[test]
+fn a_simple_command_goes_without_its_shell_and_one_that_fails_has_it() {
+    let yard = Yard::new();
+    let shell = |command: &str| {
+        let mut spec = yard.script(command);
+        spec.direct = command.split(' ').map(Into::into).collect();
+        spec
+    };
+    let (worker, status) = yard.run(&shell("/usr/bin/env"));
+    assert_eq!(status.code, Some(0));
+    let said = text(&worker);
+    let cwd = format!("PWD={}", yard.path().canonicalize().expect("there").display());
+    assert!(said.lines().any(|l| l == cwd), "{said}");
+    // Not there; and no program, but words for a shell.
+    let (worker, status) = yard.run(&shell("/no/such/program x"));
+    assert_eq!((status.code, status.reason), (Some(127), Reason::Exit), "{}", text(&worker));
+    assert!(text(&worker).contains("/no/such/program"), "{}", text(&worker));
+    let script = yard.path().join("script");
+    std::fs::write(&script, "echo by the shell; exit 4\n").expect("written");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&script, mode).expect("set");
+    let (worker, status) = yard.run(&shell(&script.display().to_string()));
+    assert_eq!((status.code, text(&worker).as_str()), (Some(4), "by the shell\n"));
+}
+
+#[test]
+fn a_worker_can_be_asked_and_stopped_from_its_first_moment() {
+    let yard = Yard::new();
+    for _ in 0..5 {
+        let worker = yard.start(&yard.script("sleep 100"));
+        assert!(!worker.ping().expect("an answer").ended);
+        worker.stop(Duration::from_millis(500)).expect("heard");
+        assert_eq!(ended(&worker).reason, Reason::Stopped);
+        assert!(!worker.path().join("sock").exists());
+    }
+    // One that has ended before it listened is no error.
+    let worker = yard.start(&yard.script("exit 0"));
+    worker.stop(Duration::ZERO).expect("over");
+    assert_eq!(ended(&worker).code, Some(0));
+}
+
+#[test]
 fn a_folder_starts_once() {
     let yard = Yard::new();
     let (worker, _) = yard.run(&yard.script("echo x"));
@@ -238,10 +279,10 @@ fn f32_daemons_die_within_the_grace_and_two_seconds() {
 fn f34_over_its_quota_a_log_keeps_head_and_end_and_names_the_cut() {
     let yard = Yard::new();
     let mut spec =
-        yard.script("i=0; while [ $i -lt 20000 ]; do echo \"line $i\"; i=$((i+1)); done");
+        yard.script("i=0; while [ $i -lt 60000 ]; do echo \"line $i\"; i=$((i+1)); done");
     spec.spool = SpoolLimits { segment_bytes: 16_384, head_bytes: 20_000, tail_bytes: 30_000 };
     let (worker, status) = yard.run(&spec);
-    let full: String = (0..20_000).map(|i| format!("line {i}\n")).collect();
+    let full: String = (0..60_000).map(|i| format!("line {i}\n")).collect();
     assert_eq!(status.log_end, full.len() as u64);
     let mut kept = 0;
     for r in records(&worker) {
@@ -259,7 +300,8 @@ fn f34_over_its_quota_a_log_keeps_head_and_end_and_names_the_cut() {
         }
     }
     assert_eq!(kept + status.log_dropped, status.log_end);
-    assert!(status.log_dropped > 100_000);
+    // A shim that had to wait reads as much as the pipe holds at once, and a record is kept whole.
+    assert!(status.log_dropped > 100_000, "{status:?}");
 }
 
 #[test]
@@ -280,7 +322,8 @@ fn f34_a_full_disk_stops_no_stage_and_the_status_still_comes() {
     yard.launcher.launch(worker.path(), &[]).expect("launched");
     let status = ended(&worker);
     assert_eq!((status.code, status.log_end), (Some(8), 5_000_004));
-    assert!(status.log_dropped > 4_000_000);
+    // All of the disk, less what else lies on it, may hold output.
+    assert!(status.log_dropped > 5_000_004 - (1 << 20), "{status:?}");
     let all = records(&worker);
     let cut: u64 =
         all.iter().map(|r| if let Body::Cut { len, .. } = r.body { len } else { 0 }).sum();

@@ -27,6 +27,8 @@ pub struct DesiredWorker {
     pub go: bool,
     /// It ran here already.
     pub started: bool,
+    /// The worker of this node for whose room it waits: it may be prepared, and not yet be started.
+    pub after: Option<WorkerKey>,
 }
 
 /// A worker that must stop.

@@ -22,6 +22,8 @@ pub(super) struct Worker {
     pub(super) step: Step,
     pub(super) port: u16,
     pub(super) go: bool,
+    /// For whose room it waits, as far as the last obeyed set says.
+    pub(super) after: Option<WorkerKey>,
     /// Why it was asked to stop, and its grace.
     pub(super) stop: Option<(String, u64)>,
     /// The last obeyed set names it.
@@ -63,6 +65,23 @@ impl Core {
         self.workers.iter().map(|(key, worker)| (key, worker.status()))
     }
 
+    /// Whether nothing stands in the room that a worker waits for. Those before it that are gone had the same
+    /// room, or waited for it as well; a coordinator that names a circle has nobody started.
+    pub(super) fn has_room(&self, key: &WorkerKey) -> bool {
+        let mut at = key;
+        for _ in 0..=self.workers.len() {
+            let after = self.workers.get(at).and_then(|worker| worker.after.as_ref());
+            let Some(before) = after else { return true };
+            match self.workers.get(before) {
+                Some(worker) if worker.is_released() => at = before,
+                Some(_) => return false,
+                // Its folder is gone: so was the worker, long before.
+                None => return true,
+            }
+        }
+        false
+    }
+
     /// What is told of one worker.
     pub fn status(&self, key: &WorkerKey) -> Option<Status> {
         self.workers.get(key).map(Worker::status)
@@ -71,7 +90,7 @@ impl Core {
 
 impl Worker {
     pub(super) fn new(step: Step) -> Self {
-        Self { step, port: 0, go: false, stop: None, wanted: false, sealed: false }
+        Self { step, port: 0, go: false, after: None, stop: None, wanted: false, sealed: false }
     }
 
     pub(super) fn status(&self) -> Status {

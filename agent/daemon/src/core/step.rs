@@ -65,12 +65,14 @@ impl Core {
         self.has_set = true;
         let stops: BTreeMap<&WorkerKey, &Tombstone> =
             set.tombstones.iter().map(|stop| (&stop.key, stop)).collect();
+        // All that is here is known before any is started: another may stand in its room.
         for worker in &set.workers {
             self.want(worker, stops.get(&worker.key).copied(), effects);
         }
         for stop in &set.tombstones {
             self.stop(stop, effects);
         }
+        self.start_prepared(effects);
         let named: BTreeSet<&WorkerKey> = set.workers.iter().map(|worker| &worker.key).collect();
         for (key, worker) in &mut self.workers {
             worker.wanted = named.contains(key);
@@ -92,10 +94,7 @@ impl Core {
         let key = &wanted.key;
         if let Some(worker) = self.workers.get_mut(key) {
             worker.go |= wanted.go;
-            if worker.step == Step::Prepared && worker.go && stop.is_none() {
-                worker.step = Step::Starting;
-                effects.push(Effect::Start(key.clone()));
-            }
+            worker.after.clone_from(&wanted.after);
             return;
         }
         let step = match (stop, wanted.started) {
@@ -110,6 +109,7 @@ impl Core {
         let starts = step == Step::Preparing;
         let mut worker = Worker::new(step);
         worker.go = wanted.go;
+        worker.after.clone_from(&wanted.after);
         self.workers.insert(key.clone(), worker);
         if starts {
             effects.push(Effect::Prepare(key.clone()));
@@ -147,12 +147,28 @@ impl Core {
         if let Some((reason, _)) = &worker.stop {
             let outcome = cancelled(reason);
             self.release_unstarted(key, outcome, effects);
-        } else if worker.go {
-            worker.step = Step::Starting;
-            effects.push(Effect::Start(key.clone()));
-        } else {
-            worker.step = Step::Prepared;
+            return;
+        }
+        worker.step = Step::Prepared;
+        if !worker.go {
+            // Its gang waits for this word; who waits for room has nobody to tell.
             self.report(key, effects);
+        }
+        self.start_prepared(effects);
+    }
+
+    /// Starts what is prepared and waits for nothing any more.
+    fn start_prepared(&mut self, effects: &mut Vec<Effect>) {
+        let due = |(key, worker): (&WorkerKey, &Worker)| {
+            let ready = worker.step == Step::Prepared && worker.go && worker.stop.is_none();
+            (ready && self.has_room(key)).then(|| key.clone())
+        };
+        let ready: Vec<WorkerKey> = self.workers.iter().filter_map(due).collect();
+        for key in ready {
+            if let Some(worker) = self.workers.get_mut(&key) {
+                worker.step = Step::Starting;
+                effects.push(Effect::Start(key));
+            }
         }
     }
 
@@ -224,6 +240,7 @@ impl Core {
 
     fn released(&mut self, key: &WorkerKey, effects: &mut Vec<Effect>) {
         self.report(key, effects);
+        self.start_prepared(effects);
         self.remove_if_done(key, effects);
         self.tell_orphans(effects);
     }
@@ -240,6 +257,7 @@ impl Core {
         worker.step = Step::Released(outcome);
         self.report(key, effects);
         effects.push(Effect::CloseLog(key.clone()));
+        self.start_prepared(effects);
         self.tell_orphans(effects);
     }
 

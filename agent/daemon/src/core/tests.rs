@@ -18,7 +18,7 @@ fn at(index: u64) -> Position {
 }
 
 fn wanted(number: u32) -> DesiredWorker {
-    DesiredWorker { key: key(number), go: true, started: false }
+    DesiredWorker { key: key(number), go: true, started: false, after: None }
 }
 
 fn set(index: u64, workers: &[DesiredWorker]) -> DesiredSet {
@@ -313,6 +313,83 @@ fn a_worker_that_nobody_knows_is_let_go_after_its_time() {
     assert_eq!(env.take(), ["remove"]);
 }
 
+fn behind(number: u32, before: u32) -> DesiredWorker {
+    DesiredWorker { after: Some(key(before)), ..wanted(number) }
+}
+
+#[test]
+fn one_that_waits_for_room_is_prepared_and_starts_when_the_one_before_is_gone() {
+    let mut env = Env::new();
+    // By name it comes before the one that it waits for.
+    env.desired(set(1, &[behind(1, 2), wanted(2)]));
+    assert_eq!(env.take(), ["persist 1/1", "prepare", "prepare"]);
+    env.tell(Input::Prepared { key: key(1), port: 0 });
+    assert_eq!(env.take(), Vec::<String>::new(), "nobody waits to hear that it is prepared");
+    env.tell(Input::Prepared { key: key(2), port: 0 });
+    env.tell(Input::Started { key: key(2) });
+    env.tell(Input::Ended { key: key(2) });
+    assert_eq!(
+        env.take(),
+        ["start", "report Running", "follow", "report Publishing", "publish stopped=false"]
+    );
+    env.tell(Input::Published { key: key(2), outcome: Outcome::Succeeded });
+    assert_eq!(env.take(), ["report Released", "start"], "no word of the group is waited for");
+    env.desired(set(2, &[behind(1, 2), wanted(2)]));
+    env.tell(Input::Started { key: key(1) });
+    assert_eq!(env.take(), ["persist 1/2", "report Running", "follow"], "started once");
+}
+
+#[test]
+fn what_cant_be_killed_keeps_its_room() {
+    let mut env = Env::running(2, 1);
+    env.desired(set(2, &[wanted(2), behind(1, 2)]));
+    env.tell(Input::Prepared { key: key(1), port: 0 });
+    env.tell(Input::Wedged { key: key(2) });
+    env.tell(Input::Published { key: key(2), outcome: Outcome::Succeeded });
+    assert!(!env.take().contains(&"start".to_owned()), "something of it is still there");
+    let given_back =
+        DesiredSet { tombstones: vec![stop(1, 0)], ..set(3, &[wanted(2), behind(1, 2)]) };
+    env.desired(given_back);
+    assert_eq!(env.take(), ["persist 1/3", "report Released", "close"]);
+    env.tell(Input::Ended { key: key(2) });
+    assert_eq!(env.take(), ["report Released"], "it was called off before its turn");
+}
+
+#[test]
+fn one_that_is_called_off_before_its_turn_gives_no_room_away() {
+    let mut env = Env::running(1, 1);
+    let all = [wanted(1), behind(2, 1), behind(3, 2)];
+    env.desired(set(2, &all));
+    env.tell(Input::Prepared { key: key(2), port: 0 });
+    env.tell(Input::Prepared { key: key(3), port: 0 });
+    env.take();
+    env.desired(DesiredSet { tombstones: vec![stop(2, 0)], ..set(3, &all) });
+    assert_eq!(env.take(), ["persist 1/3", "report Released", "close"], "the first runs yet");
+    // The group has closed the gap.
+    env.desired(set(4, &[wanted(1), behind(3, 1)]));
+    assert_eq!(env.take(), ["persist 1/4"]);
+    env.tell(Input::Ended { key: key(1) });
+    env.tell(Input::Published { key: key(1), outcome: Outcome::Succeeded });
+    assert_eq!(
+        env.take(),
+        ["report Publishing", "publish stopped=false", "report Released", "start"]
+    );
+}
+
+#[test]
+fn the_one_before_may_be_gone_without_a_trace() {
+    let mut env = Env::new();
+    env.desired(set(1, &[behind(1, 9)]));
+    env.tell(Input::Prepared { key: key(1), port: 0 });
+    assert_eq!(env.take(), ["persist 1/1", "prepare", "start"]);
+    // A circle is a coordinator's fault: nobody starts, and nothing hangs.
+    let mut env = Env::new();
+    env.desired(set(1, &[behind(1, 2), behind(2, 1)]));
+    env.tell(Input::Prepared { key: key(1), port: 0 });
+    env.tell(Input::Prepared { key: key(2), port: 0 });
+    assert_eq!(env.take(), ["persist 1/1", "prepare", "prepare"]);
+}
+
 /// What the world does with a worker, so that random orders stay possible ones.
 fn answer(effect: &Effect, fails: bool) -> Option<Input> {
     let failed = || Outcome::Ended { cause: Cause::Failure, reason: "exit status 1".into() };
@@ -354,7 +431,12 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
 
 /// Sets as a group might send: workers come, are told to stop, and are left out.
 fn sets() -> impl Strategy<Value = Vec<DesiredSet>> {
-    let worker = (0u32..4, any::<bool>()).prop_map(|(n, go)| DesiredWorker { go, ..wanted(n) });
+    let after = proptest::option::of((0u32..5).prop_map(key));
+    let worker = (0u32..4, any::<bool>(), after).prop_map(|(n, go, after)| DesiredWorker {
+        go,
+        after,
+        ..wanted(n)
+    });
     let one = (
         proptest::collection::vec(worker, 0..4),
         proptest::collection::vec((0u32..4).prop_map(|n| stop(n, 5)), 0..2),
@@ -378,6 +460,7 @@ proptest! {
         let mut named_to_stop: Vec<WorkerKey> = Vec::new();
         let mut starts: BTreeMap<WorkerKey, u32> = BTreeMap::new();
         let mut told: BTreeMap<WorkerKey, Status> = BTreeMap::new();
+        let mut after: BTreeMap<WorkerKey, Option<WorkerKey>> = BTreeMap::new();
         for one in moves {
             let input = match one {
                 Move::Deliver(n) => {
@@ -385,6 +468,7 @@ proptest! {
                     if set.at >= seen {
                         seen = set.at;
                         named_to_stop.extend(set.tombstones.iter().map(|stop| stop.key.clone()));
+                        after.extend(set.workers.iter().map(|w| (w.key.clone(), w.after.clone())));
                     }
                     Input::Desired(set)
                 }
@@ -408,6 +492,12 @@ proptest! {
                     Effect::Start(key) => {
                         *starts.entry(key.clone()).or_default() += 1;
                         prop_assert!(starts[key] == 1, "{key} was started twice");
+                        let before = after.get(key).and_then(Option::as_ref);
+                        let before = before.and_then(|before| core.status(before));
+                        prop_assert!(
+                            before.is_none_or(|before| before.phase == Phase::Released),
+                            "{key} was started in the room of another"
+                        );
                     }
                     Effect::Report { key, status } => {
                         if let Some(before) = told.get(key) {

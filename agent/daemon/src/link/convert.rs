@@ -19,7 +19,15 @@ pub(super) fn desired(
         let alone = worker.spec.as_ref().is_none_or(|spec| spec.nnodes <= 1);
         // A worker that is alone waits for nobody: it starts as soon as it is prepared.
         let go = worker.go || alone;
-        workers.push(DesiredWorker { key: key.clone(), go, started: worker.started });
+        let after = match worker.after.as_str() {
+            "" => None,
+            after => match self::key(&worker.project, after) {
+                Some(after) => Some(after),
+                // To start it could give its room out twice.
+                None => continue,
+            },
+        };
+        workers.push(DesiredWorker { key: key.clone(), go, started: worker.started, after });
         specs.push((key, Arc::new(worker)));
     }
     let tombstones = set.tombstones.into_iter().filter_map(|stop| {

@@ -44,6 +44,7 @@ pub(crate) fn start(
 }
 
 async fn beat(shared: &Shared, target: &Target, mut beats: watch::Receiver<Option<Beat>>) {
+    let mut renewals = shared.channels.renewals();
     let mut client = AgentClient::new(target.lazy());
     let node = shared.config.node.to_string();
     loop {
@@ -58,6 +59,10 @@ async fn beat(shared: &Shared, target: &Target, mut beats: watch::Receiver<Optio
             session: beat.session.clone(),
             sent_boottime_ms: clock::boottime_ms(),
         };
+        if renewals.has_changed().unwrap_or(false) {
+            renewals.mark_unchanged();
+            client = AgentClient::new(target.lazy());
+        }
         match client.heartbeat(retry::request(request, beat.every.max(MIN_PATIENCE))).await {
             Ok(answer) if !answer.get_ref().known => {
                 // A new leader, or a session that was taken over: a hello settles which.

@@ -56,7 +56,7 @@ pub(crate) async fn run(mut session: Session) {
             failed = 0;
         }
         match ended {
-            Ok(()) => tracing::info!("the coordinator closed the session"),
+            Ok(why) => tracing::info!(why, "the session ended"),
             Err(status) => tracing::info!(%status, failed, "no session"),
         }
         tokio::time::sleep(AGAIN.delay(failed, rand::random())).await;
@@ -65,7 +65,9 @@ pub(crate) async fn run(mut session: Session) {
 }
 
 impl Session {
-    async fn once(&mut self) -> Result<(), Status> {
+    async fn once(&mut self) -> Result<&'static str, Status> {
+        // From before the connection on: a renewal meanwhile is not missed.
+        let mut renewals = self.shared.channels.renewals();
         let channel = self
             .target
             .connect()
@@ -83,8 +85,9 @@ impl Session {
         // Cancel-safe: the session ends with whichever ends first, and begins anew with a hello
         // that makes everything due again.
         tokio::select! {
-            ended = self.listen(&mut incoming) => ended,
-            ended = self.tell(send) => ended,
+            ended = self.listen(&mut incoming) => ended.map(|()| "the coordinator closed it"),
+            ended = self.tell(send) => ended.map(|()| "nothing is left to tell"),
+            _ = renewals.changed() => Ok("it goes on with the renewed certificate"),
             () = self.shared.unknown.notified() => {
                 Err(Status::aborted("the coordinator no longer knows the session"))
             }
@@ -110,6 +113,7 @@ impl Session {
             workers: shared.board.hello(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             protocol: SESSION_PROTOCOL,
+            chains: true,
         }
     }
 

@@ -32,6 +32,7 @@ pub(crate) async fn follow(shared: &Arc<Shared>, job: &Arc<Job>) -> bool {
         job: job.clone(),
         spool: job.shim_path(&shared.paths).join("spool"),
         at: 0,
+        reader: None,
         prune_to: 0,
         head: job.spec().log_quota_bytes / 2,
     };
@@ -76,6 +77,8 @@ struct Log {
     spool: PathBuf,
     /// Sealed up to here.
     at: u64,
+    /// Between rounds without a pause: it goes on where it was, instead of through its segment again.
+    reader: Option<SpoolReader>,
     /// Sealed by an earlier round than the last: a reader that asked before it may still need the
     /// last one's bytes from the spool.
     prune_to: u64,
@@ -142,6 +145,11 @@ impl Log {
 
     /// Seals what is there; with `over`, all of it. True: complete and acknowledged.
     async fn seal(&mut self, over: bool) -> Result<bool, Refused> {
+        // Its shim has counted: there is no record to look for.
+        if over && self.at == 0 && self.status_in_order().is_some_and(|status| status.log_end == 0)
+        {
+            return Ok(true);
+        }
         loop {
             let round = match self.read(over).await {
                 Ok(round) => round,
@@ -180,18 +188,23 @@ impl Log {
     /// The end, with nothing behind what is sealed. A worker that ended in order with an empty log
     /// says so in its report; that spares a call.
     async fn close(&mut self) -> Result<bool, Refused> {
-        let in_order = self.job.shim(&self.shared.paths).ok().flatten().is_some_and(|worker| {
-            let status = worker.status();
-            matches!(status, Ok(Some(status)) if status.reason == runyard_runtime::Reason::Exit)
-        });
-        if self.at == 0 && in_order {
+        if self.at == 0 && self.status_in_order().is_some() {
             return Ok(true);
         }
         ship::close(&self.shared, &self.job.key, Channel::Log, self.at).await.map(|_| true)
     }
 
-    async fn read(&self, over: bool) -> Result<Round, Fault> {
-        let (spool, at) = (self.spool.clone(), self.at);
+    /// How it ended, if that was by itself.
+    fn status_in_order(&self) -> Option<runyard_runtime::ExitStatus> {
+        let worker = self.job.shim(&self.shared.paths).ok().flatten()?;
+        let status = worker.status().ok().flatten()?;
+        (status.reason == runyard_runtime::Reason::Exit).then_some(status)
+    }
+
+    async fn read(&mut self, over: bool) -> Result<Round, Fault> {
+        let at = self.at;
+        let kept = self.reader.take().filter(|reader| reader.offset() == at);
+        let reader = kept.unwrap_or_else(|| SpoolReader::open(&self.spool).read_from(at));
         let shim = self.job.shim(&self.shared.paths).map_err(|error| Fault::caused(&error))?;
         let status = match shim.map(|worker| worker.status()).transpose() {
             Ok(status) => status.flatten(),
@@ -201,7 +214,10 @@ impl Log {
             Err(_) => None,
         };
         let log_end = status.map(|status| status.log_end);
-        blocking(move || read(spool, at, over, log_end)).await
+        let (round, reader) = blocking(move || read(reader, at, over, log_end)).await?;
+        // One that waits for more keeps no buffer.
+        self.reader = round.part.is_some().then_some(reader);
+        Ok(round)
     }
 
     async fn advance(&mut self, to: u64) {
@@ -223,8 +239,12 @@ struct Round {
     ended: bool,
 }
 
-fn read(spool: PathBuf, at: u64, over: bool, log_end: Option<u64>) -> Result<Round, Fault> {
-    let mut reader = SpoolReader::open(spool).read_from(at);
+fn read(
+    mut reader: SpoolReader,
+    at: u64,
+    over: bool,
+    log_end: Option<u64>,
+) -> Result<(Round, SpoolReader), Fault> {
     let records = match over {
         true => reader.poll_final(SEGMENT_BYTES, log_end),
         false => reader.poll_new(SEGMENT_BYTES),
@@ -233,7 +253,7 @@ fn read(spool: PathBuf, at: u64, over: bool, log_end: Option<u64>) -> Result<Rou
     let records: Vec<Record> = records.into_iter().map(record).collect();
     let part = ship::part(at, &records).map_err(|error| Fault::error(chain(&error)))?;
     // Only a log whose writer is gone has an end that nothing can follow.
-    Ok(Round { part, ended: over && reader.ended() })
+    Ok((Round { part, ended: over && reader.ended() }, reader))
 }
 
 /// A record of the spool as one of a segment.

@@ -45,6 +45,10 @@ pub(super) struct Part {
 
 /// Builds a segment; `None` of no records.
 pub(super) fn part(from: u64, records: &[Record]) -> Result<Option<Part>, SegmentError> {
+    // A compressor is dear to make, and most short workers say nothing.
+    if records.is_empty() {
+        return Ok(None);
+    }
     let mut writer = SegmentWriter::new(from)?;
     for record in records {
         writer.push(record)?;
@@ -120,7 +124,7 @@ fn empty(key: &WorkerKey, channel: Channel) -> SealRequest {
 async fn seal(shared: &Shared, key: &WorkerKey, request: SealRequest) -> Result<u64, Refused> {
     let mut failed = 0;
     loop {
-        let client = AgentClient::new(shared.calls.clone());
+        let client = AgentClient::new(shared.channels.calls());
         let answer = retry::retry(PATIENCE, || {
             let (mut client, request) = (client.clone(), request.clone());
             async move { client.seal(retry::request(request, CALL_WITHIN)).await }

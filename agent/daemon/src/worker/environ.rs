@@ -153,6 +153,22 @@ pub(super) fn argv(spec: &WorkerSpec) -> Vec<OsString> {
     argv
 }
 
+/// The words of a command that a shell would only pass on: the first is a path, and no character
+/// means anything to any shell. Empty: it needs one.
+pub(super) fn direct(spec: &WorkerSpec) -> Vec<OsString> {
+    if !spec.argv.is_empty() || spec.per_gpu {
+        return Vec::new();
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || " /._-+:@%,=".contains(c);
+    let words: Vec<&str> = spec.command.split(' ').filter(|word| !word.is_empty()).collect();
+    // A word without `/` may be something of the shell's own; one with `=` sets a variable.
+    let is_path = words.first().is_some_and(|word| word.contains('/') && !word.contains('='));
+    match is_path && spec.command.chars().all(plain) {
+        true => words.into_iter().map(OsString::from).collect(),
+        false => Vec::new(),
+    }
+}
+
 /// A word as a shell takes it back unchanged.
 fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
@@ -279,6 +295,45 @@ mod tests {
         assert_eq!(argv(&one), ["a b", "c'd"]);
         one.per_gpu = true;
         assert_eq!(argv(&one).last().expect("a command"), r"'a b' 'c'\''d'");
+    }
+
+    #[test]
+    fn only_a_command_that_means_the_same_without_a_shell_goes_without_one() {
+        let words = |command: &str| {
+            let words = direct(&WorkerSpec { command: command.into(), ..WorkerSpec::default() });
+            words.iter().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(words("/bin/true"), ["/bin/true"]);
+        assert_eq!(words("  ./train.py  --lr=0.1 a,b "), ["./train.py", "--lr=0.1", "a,b"]);
+        for shells in [
+            "",
+            "true",
+            "python3 train.py",
+            "/bin/echo $HOME",
+            "/bin/echo *",
+            "/bin/echo a;b",
+            "/bin/a | /bin/b",
+            "/bin/echo 'a b'",
+            "/bin/echo \"a\"",
+            "/bin/echo ~/x",
+            "/bin/sleep 1 &",
+            "/bin/a > x",
+            "A=/b /bin/true",
+            "/bin/true\n/bin/false",
+            "/bin/echo \\a",
+            "/bin/echo {a,b}",
+            "/bin/echo a #b",
+            "/bin/echo `a`",
+            "/bin/echo !a",
+            "/bin/echo ä",
+            "/bin/echo\ta",
+        ] {
+            assert_eq!(words(shells), [""; 0], "{shells:?}");
+        }
+        let own = WorkerSpec { argv: vec!["/bin/true".into()], ..WorkerSpec::default() };
+        assert!(direct(&own).is_empty());
+        let ranks = WorkerSpec { command: "/bin/true".into(), per_gpu: true, ..own };
+        assert!(direct(&ranks).is_empty());
     }
 
     fn ranks(command: &str) -> (Option<i32>, String) {

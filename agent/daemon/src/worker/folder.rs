@@ -7,15 +7,28 @@ use std::path::Path;
 use fs_err as fs;
 use prost::Message as _;
 use runyard_proto::agent::{DesiredWorker, WorkerReport};
-use runyard_runtime::WorkerError;
-use runyard_runtime::workspace::Workspace;
+use runyard_runtime::workspace::{Marks, Workspace};
+use runyard_runtime::{WorkerDir, WorkerError};
 
-use super::Fault;
+use super::{Fault, SpareSpaces};
 use crate::shared::{Job, Shared};
 use crate::state_dir::replace;
 
-const WORKER: &str = "worker";
+pub(super) const WORKER: &str = "worker";
+pub(super) const SPACE: &str = "space";
 const REPORT: &str = "report";
+
+/// A spare folder as the worker's, with the marks by which it can be seen at the end whether it was
+/// used. `None`: there is none, or something is in its place. It costs a write and a rename, less
+/// than handing it to another thread.
+pub(super) fn take_spare(
+    spares: &SpareSpaces,
+    folder: &Path,
+    wanted: &DesiredWorker,
+) -> Option<(Workspace, Marks)> {
+    let is_free = folder.symlink_metadata().is_err_and(|e| e.kind() == ErrorKind::NotFound);
+    is_free.then(|| spares.take(folder, &wanted.encode_to_vec())).flatten()
+}
 
 /// Makes the worker's folder; what an earlier, unstarted preparation left is removed first.
 pub(super) fn make(folder: &Path, wanted: &DesiredWorker) -> Result<Workspace, Fault> {
@@ -29,7 +42,7 @@ pub(super) fn make(folder: &Path, wanted: &DesiredWorker) -> Result<Workspace, F
     }
     // Not synced: a worker that never ran is prepared anew, one that ran is not restarted.
     fs::write(folder.join(WORKER), wanted.encode_to_vec()).map_err(failed)?;
-    Workspace::create(&folder.join("space")).map_err(|error| Fault::caused(&error))
+    Workspace::create(&folder.join(SPACE)).map_err(|error| Fault::caused(&error))
 }
 
 /// What was wanted of the worker whose folder this is; `None`: it is no worker's.
@@ -59,29 +72,39 @@ pub(super) fn age(folder: &Path) -> Option<std::time::Duration> {
     at.modified().ok()?.elapsed().ok()
 }
 
-/// Removes all that is left of a worker.
-pub(crate) async fn remove(shared: &Shared, job: &Job) {
+/// Removes all that is left of a worker, or keeps its folders for another where that is safe.
+/// Blocks.
+pub(crate) fn remove(shared: &Shared, job: &Job) {
     let (shim, folder) = (job.shim(&shared.paths), job.folder(&shared.paths));
-    let uid = job.uid.clone();
-    let removed = tokio::task::spawn_blocking(move || {
-        match shim.and_then(|shim| shim.map(|one| one.remove()).transpose()) {
-            Ok(_) => {}
-            // The next start looks at both again.
-            Err(error @ WorkerError::Alive { .. }) => {
-                let error = super::chain(&error);
-                tracing::warn!(uid, error, "a worker's folder and workspace stay");
-                return;
-            }
-            Err(error) => {
-                tracing::warn!(uid, error = super::chain(&error), "a worker's folder stays");
-            }
+    let uid = &job.uid;
+    // Only what the kernel itself cleared: no process of the worker can hold anything of it. And a
+    // shim that an earlier agent started may be of another version.
+    let cleared = shared.isolation.pid_namespace && !job.is_adopted();
+    let marks = job.take_marks().filter(|_| cleared);
+    let over = |shim: WorkerDir| match cleared {
+        true => shared.shims.take_back(&shim),
+        false => shim.remove(),
+    };
+    match shim.and_then(|shim| shim.map(over).transpose()) {
+        Ok(_) => {}
+        // The next start looks at both again.
+        Err(error @ WorkerError::Alive { .. }) => {
+            let error = super::chain(&error);
+            tracing::warn!(uid, error, "a worker's folder and workspace stay");
+            return;
         }
-        match fs::remove_dir_all(&folder) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                tracing::warn!(uid, %error, "a worker's workspace stays");
-            }
-            _ => {}
+        Err(error) => {
+            tracing::warn!(uid, error = super::chain(&error), "a worker's folder stays");
         }
-    });
-    let _ = removed.await;
+    }
+    if marks.is_some_and(|marks| shared.spaces.keep(&folder, marks)) {
+        return;
+    }
+    match fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            tracing::warn!(uid, %error, "a worker's workspace stays");
+        }
+        _ => {}
+    }
+    shared.spaces.fill();
 }

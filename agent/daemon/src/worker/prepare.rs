@@ -31,6 +31,29 @@ pub(crate) struct Prepared {
     pub(super) holds_port: Option<TcpListener>,
 }
 
+/// Prepares a worker that needs nothing but a folder, if there is a spare one: a write and a rename.
+/// `None`: it needs more, and nothing was done.
+pub(crate) fn prepare_at_once(shared: &Shared, job: &Job) -> Option<Input> {
+    let spec = job.spec();
+    if needs_fetching(&spec) || spec.python.is_some() || job.cancel.is_cancelled() {
+        return None;
+    }
+    let Ok(None) = job.shim(&shared.paths) else { return None };
+    let (port, listener) = port(&spec, job.wanted().master_port).ok()?;
+    let folder = job.folder(&shared.paths);
+    let (_, marks) = folder::take_spare(&shared.spaces, &folder, &job.wanted())?;
+    job.set_marks(Some(marks));
+    Some(is_prepared(job, Prepared { port, holds_port: listener, ..Prepared::default() }))
+}
+
+fn is_prepared(job: &Job, prepared: Prepared) -> Input {
+    let spec = job.spec();
+    let told = spec.serve.is_some() || spec.nnodes > 1;
+    let port = if told { prepared.port } else { 0 };
+    job.set_prepared(prepared);
+    Input::Prepared { key: job.key.clone(), port }
+}
+
 /// Prepares a worker and says how it went.
 pub(crate) async fn prepare(shared: &Arc<Shared>, job: &Arc<Job>) {
     let key = job.key.clone();
@@ -43,11 +66,7 @@ pub(crate) async fn prepare(shared: &Arc<Shared>, job: &Arc<Job>) {
     };
     match prepared {
         Ok(prepared) => {
-            let spec = job.spec();
-            let told = spec.serve.is_some() || spec.nnodes > 1;
-            let port = if told { prepared.port } else { 0 };
-            job.set_prepared(prepared);
-            shared.tell(Input::Prepared { key, port }).await;
+            shared.tell(is_prepared(job, prepared)).await;
         }
         Err(fault) => {
             tracing::info!(worker = %key, reason = fault.reason, "not prepared");
@@ -61,14 +80,24 @@ async fn materialise(shared: &Arc<Shared>, job: &Arc<Job>) -> Result<Prepared, F
     let spec = job.spec();
     let (folder, wanted) = (job.folder(&shared.paths), job.wanted());
     let old_shim = job.shim(&shared.paths).map_err(|error| Fault::caused(&error))?;
-    let space = blocking(move || {
-        // A shim's folder without a shim: an agent died between making and starting it.
-        if let Some(shim) = old_shim {
-            shim.remove().map_err(|error| Fault::caused(&error))?;
+    let quick = match old_shim {
+        None => folder::take_spare(&shared.spaces, &folder, &wanted),
+        Some(_) => None,
+    };
+    let (space, marks) = match quick {
+        Some((space, marks)) => (space, Some(marks)),
+        None => {
+            blocking(move || {
+                // A shim's folder without a shim: an agent died between making and starting it.
+                if let Some(shim) = old_shim {
+                    shim.remove().map_err(|error| Fault::caused(&error))?;
+                }
+                folder::make(&folder, &wanted).map(|space| (space, None))
+            })
+            .await?
         }
-        folder::make(&folder, &wanted)
-    })
-    .await?;
+    };
+    job.set_marks(marks);
     let mut prepared = match needs_fetching(&spec) {
         true => {
             let (agent, one, own) = (shared.clone(), job.clone(), space.clone());

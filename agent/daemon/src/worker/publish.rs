@@ -25,6 +25,22 @@ const STORE_PATIENCE: Duration = Duration::from_secs(600);
 /// Between tries at a store that fails.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
 
+/// Takes the result of a worker that left nothing but its exit status, which is that of most small
+/// ones, in four small looks at the disk. `None`: there is more to take, or it can't be known so.
+pub(crate) fn publish_at_once(shared: &Shared, job: &Job, stopped: bool) -> Option<Input> {
+    let (spec, mut report) = (job.spec(), WorkerReport::default());
+    let outcome = ended(shared, job, &spec, &mut report).ok()?;
+    if told_bytes(&job.workspace(&shared.paths)) != [0; 3] {
+        return None;
+    }
+    let no_outputs = stopped || spec.serve.is_some() || !has_outputs(shared, job, &spec);
+    if outcome == Outcome::Succeeded && !no_outputs {
+        return None;
+    }
+    shared.board.later(&job.key, |board| merge(board, report));
+    Some(Input::Published { key: job.key.clone(), outcome })
+}
+
 /// Takes a worker's result and says it.
 pub(crate) async fn publish(shared: &Arc<Shared>, job: &Arc<Job>, stopped: bool) {
     let mut report = WorkerReport::default();
@@ -64,7 +80,7 @@ async fn take(
     report: &mut WorkerReport,
 ) -> Result<(), Fault> {
     let spec = job.spec();
-    let ended = ended(shared, job, &spec, report).await?;
+    let ended = ended(shared, job, &spec, report)?;
     // Metrics, values and summary help to see why something failed.
     let told = what_it_told(shared, job, report).await;
     if let Outcome::Ended { cause, reason } = ended {
@@ -84,9 +100,9 @@ async fn take(
 }
 
 /// How the stage ended, by its shim's word.
-async fn ended(
-    shared: &Arc<Shared>,
-    job: &Arc<Job>,
+fn ended(
+    shared: &Shared,
+    job: &Job,
     spec: &WorkerSpec,
     report: &mut WorkerReport,
 ) -> Result<Outcome, Fault> {
@@ -95,7 +111,8 @@ async fn ended(
     }
     let gone = || Fault::error("its folder is gone from the node's state directory");
     let shim = job.shim(&shared.paths).map_err(|error| Fault::caused(&error))?.ok_or_else(gone)?;
-    let status = blocking(move || shim.status().map_err(|error| Fault::caused(&error))).await?;
+    // One small file: not worth another thread.
+    let status = shim.status().map_err(|error| Fault::caused(&error))?;
     let status = status.ok_or_else(|| Fault::error("shim lost: it left no status"))?;
     report.exit = Some(outcome::exit(&status));
     report.log_end = status.log_end;
@@ -112,11 +129,10 @@ async fn what_it_told(
     let space = job.workspace(&shared.paths);
     let root = job.folder(&shared.paths).join("space");
     let told = blocking(move || {
-        // Three looks at sizes: most stages tell nothing.
-        let size = |path: std::path::PathBuf| path.symlink_metadata().map_or(0, |meta| meta.len());
+        let [metrics, summaries, values] = told_bytes(&space);
         let mut told = WorkerReport::default();
         let mut refused = None;
-        if size(space.metrics()) > 0 {
+        if metrics > 0 {
             match all_metrics(&root) {
                 Ok((metrics, bytes)) => {
                     told.metrics = metrics.last().clone();
@@ -126,13 +142,13 @@ async fn what_it_told(
                 Err(why) => told.detail = format!("$RUNYARD_METRICS cannot be read: {why}"),
             }
         }
-        if size(space.summary()) > 0 {
+        if summaries > 0 {
             match summary(&root) {
                 Ok(text) => told.summary = text,
                 Err(why) => told.detail = format!("$RUNYARD_SUMMARY cannot be read: {why}"),
             }
         }
-        if size(space.output()) > 0 {
+        if values > 0 {
             let read = own_files::read(&root, "run/output", values::FILE_BYTES_MAX);
             let read = read.map_err(|why| format!("$RUNYARD_OUTPUT cannot be read: {why}"));
             match read.and_then(|bytes| values::read(&bytes)) {
@@ -149,6 +165,12 @@ async fn what_it_told(
     report.summary = told.summary;
     report.detail = told.detail;
     refused.map_or(Ok(()), |why| Err(Fault::failure(why)))
+}
+
+/// How much stands in its metrics, its summary and its values: most stages tell nothing.
+fn told_bytes(space: &Workspace) -> [u64; 3] {
+    let size = |path: std::path::PathBuf| path.symlink_metadata().map_or(0, |meta| meta.len());
+    [size(space.metrics()), size(space.summary()), size(space.output())]
 }
 
 fn all_metrics(root: &std::path::Path) -> Result<(Metrics, u64), String> {

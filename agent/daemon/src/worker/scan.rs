@@ -11,6 +11,7 @@ use super::{folder, publish};
 use crate::core::{Found, FoundStep};
 use crate::reconciler::outcome;
 use crate::shared::{Shared, shim_at, uid};
+use crate::state_dir::is_spare;
 
 /// Looks at all workers' folders, takes them up, and says where each stands. What was never
 /// started is removed: it is prepared anew when it is still wanted.
@@ -18,6 +19,9 @@ pub(crate) fn scan(shared: &Shared) -> std::io::Result<Vec<Found>> {
     let mut found = Vec::new();
     for entry in fs_err::read_dir(shared.paths.spaces())? {
         let path = entry?.path();
+        if path.file_name().is_some_and(is_spare) {
+            continue;
+        }
         // Without it nobody can say whose folder this is: better no agent than one that takes a
         // worker that runs for none.
         let known = folder::wanted(&path)?.and_then(|wanted| Some((key(&wanted)?, wanted)));
@@ -117,11 +121,9 @@ fn step(
     let spec = worker.as_ref().and_then(|worker| worker.spec().ok());
     let spec_port = spec.and_then(|spec| port_of(&spec));
     let kept = folder::kept_report(path);
-    let started_ms = fs_err::metadata(job.shim_path(&shared.paths).join("lock"))
-        .and_then(|meta| meta.created().or_else(|_| meta.modified()))
-        .ok()
-        .and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok())
-        .map_or(0, |at| u64::try_from(at.as_millis()).unwrap_or(0));
+    // By its shim's own word: the folder's files may be older than the worker.
+    let started_ms = worker.as_ref().and_then(|worker| worker.started_ms().ok().flatten());
+    let started_ms = started_ms.unwrap_or(0);
     shared.board.later(key, |report| {
         report.started_ms = started_ms;
         if job.spec().serve.is_some() {

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use runyard_runtime::{Isolate, LaunchError, Limits, SpoolLimits, State, WorkerDir, WorkerSpec};
+use runyard_runtime::{
+    Isolate, LaunchError, Limits, PIDS_BY_NAMESPACE_MIN, SpoolLimits, State, WorkerDir, WorkerSpec,
+};
 
-use super::environ::{Here, argv, variables};
+use super::environ::{Here, argv, direct, variables};
 use super::prepare::Prepared;
 use super::{Fault, blocking};
 use crate::core::Input;
@@ -44,8 +46,7 @@ fn launch(shared: &Shared, job: &Job) -> Result<(), Fault> {
         .take_prepared()
         .ok_or_else(|| Fault::error("the agent lost what it had prepared; try again"))?;
     let spec = shim_spec(shared, job, &prepared)?;
-    let worker =
-        WorkerDir::create(&shared.paths.workers(), &spec).map_err(|error| Fault::caused(&error))?;
+    let worker = shared.shims.create(&spec).map_err(|error| Fault::caused(&error))?;
     shared.signals.watch(&worker).map_err(|error| Fault::error(error.to_string()))?;
     job.keep_environment(prepared.built.take());
     // The port is the stage's to take now.
@@ -74,9 +75,12 @@ fn shim_spec(shared: &Shared, job: &Job, prepared: &Prepared) -> Result<WorkerSp
     let to_kill = !shared.isolation.pid_namespace;
     let half = spec.log_quota_bytes / 2;
     let spool = SpoolLimits::default();
+    // A cgroup only for what nothing else can hold: making and entering one costs the most.
+    let in_cgroups = Limits { pids: limits.pids.filter(|n| !by_namespace(shared, *n)), ..limits };
     let shim = WorkerSpec {
         uid: job.uid.clone(),
         argv: argv(&spec),
+        direct: direct(&spec),
         env,
         cwd: space.work(),
         isolation: Isolate::Auto,
@@ -88,7 +92,7 @@ fn shim_spec(shared: &Shared, job: &Job, prepared: &Prepared) -> Result<WorkerSp
         } else {
             SpoolLimits { head_bytes: half, tail_bytes: half, ..spool }
         },
-        cgroups: shared.isolation.cgroups.plan(&job.uid, &limits, to_kill),
+        cgroups: shared.isolation.cgroups.plan(&job.uid, &in_cgroups, to_kill),
         limits,
         grace_ms: spec.grace_ms,
         timeout_ms: Some(spec.timeout_ms).filter(|ms| *ms > 0),
@@ -103,9 +107,15 @@ fn limits(shared: &Shared, spec: &runyard_proto::agent::WorkerSpec) -> Limits {
     let cgroups = &shared.isolation.cgroups;
     let asked = spec.resources.as_ref().map_or(0, |resources| resources.memory_bytes);
     let memory_bytes = Some(asked).filter(|bytes| *bytes > 0 && cgroups.limits("memory"));
-    let pids = cgroups.limits("pids").then_some(PIDS_MAX);
+    let holds_pids = cgroups.limits("pids") || by_namespace(shared, PIDS_MAX);
+    let pids = holds_pids.then_some(PIDS_MAX);
     // Cores are a share, not a limit: what others leave idle may be used.
     Limits { memory_bytes, pids, cpu_milli: None }
+}
+
+/// The stage's PID namespace can hold this limit of processes by itself.
+fn by_namespace(shared: &Shared, pids: u64) -> bool {
+    shared.isolation.pids_by_namespace && pids >= PIDS_BY_NAMESPACE_MIN
 }
 
 /// What must stay visible although the worker gets a `/tmp` of its own.

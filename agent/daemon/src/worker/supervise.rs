@@ -65,6 +65,7 @@ pub(crate) async fn supervise(shared: &Arc<Shared>, job: &Arc<Job>) {
         // Cancel-safe: it observes a counter and a clock.
         let _ = tokio::time::timeout(LOOK_AGAIN, heard.changed()).await;
     }
+    job.set_over();
     shared.board.later(&job.key, |report| report.wedged.clear());
     shared.tell(Input::Ended { key: job.key.clone() }).await;
 }

@@ -4,9 +4,42 @@
 
 use runyard_daemon::Config;
 use tokio_util::sync::CancellationToken;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
+
+/// Shows errors on stderr, where tests look for them.
+struct Errors;
+
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.0.push_str(&format!(" {field}={value:?}"));
+    }
+}
+
+impl Subscriber for Errors {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() == Level::ERROR
+    }
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn event(&self, event: &Event<'_>) {
+        let mut line = Line("error:".into());
+        event.record(&mut line);
+        eprintln!("{}", line.0);
+    }
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
 
 fn main() {
     runyard_daemon::dispatch();
+    tracing::subscriber::set_global_default(Errors).expect("the first");
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [dir, address, node, devices, token] = args.as_slice() else {
         eprintln!("usage: runyard-agent-test STATE_DIR ADDRESS NODE DEVICES TOKEN|-");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use runyard_blobs::LocalStore;
 use runyard_proto::agent::agent_server::Agent;
@@ -13,7 +13,7 @@ use runyard_proto::agent::{
     JoinResponse, RenewRequest, Report, SealRequest, SealResponse, TailChunk, TailDone,
     TailRequest, ToAgent, Welcome, WorkerReport, from_agent, to_agent,
 };
-use runyard_transport::ca::Ca;
+use runyard_transport::ca::{AGENT_LIFETIME, Ca};
 use runyard_transport::token::JoinToken;
 use runyard_transport::{ConnectInfo, Identity, task};
 use runyard_types::{Digest, NodeName};
@@ -43,6 +43,13 @@ struct Inner {
     tails: BTreeMap<String, Vec<u8>>,
     tails_done: Vec<String>,
     desired: DesiredSet,
+    /// How long the certificates hold that joining gives; 0: as long as the product's.
+    lifetime_s: u64,
+    /// What a renewal is answered with, if not with a certificate.
+    no_renewal: Option<Status>,
+    renewals: u64,
+    /// The ends of the certificates that sessions were opened with.
+    certificate_ends_ms: Vec<u64>,
     sessions: Vec<mpsc::Sender<Result<ToAgent, Status>>>,
     /// Ends the sessions that are open.
     cut: Arc<tokio::sync::Notify>,
@@ -93,6 +100,20 @@ impl Heard {
     }
     pub(crate) fn devices(&self) -> Vec<runyard_proto::v1::Device> {
         self.look(|inner| inner.devices.clone())
+    }
+    pub(crate) fn set_lifetime(&self, lifetime: Duration) {
+        self.with(|inner| inner.lifetime_s = lifetime.as_secs());
+    }
+    /// From now on renewals are answered so; `None`: with a certificate.
+    pub(crate) fn answer_renewals(&self, with: Option<Status>) {
+        self.with(|inner| inner.no_renewal = with);
+    }
+    /// How often a renewal was asked for.
+    pub(crate) fn renewals(&self) -> u64 {
+        self.look(|inner| inner.renewals)
+    }
+    pub(crate) fn certificate_ends_ms(&self) -> Vec<u64> {
+        self.look(|inner| inner.certificate_ends_ms.clone())
     }
     pub(crate) fn orphans(&self) -> Vec<String> {
         self.look(|inner| inner.orphans.clone())
@@ -174,15 +195,25 @@ impl Enrol for Fake {
             return Err(Status::permission_denied("the join token is unknown or used"));
         }
         let node = NodeName::new(&request.node).expect("a name");
-        let signed = self.ca.sign_agent(&request.csr_der, &node, SystemTime::now());
-        Ok(Response::new(JoinResponse {
+        let lifetime = match self.heard.look(|inner| inner.lifetime_s) {
+            0 => AGENT_LIFETIME,
+            seconds => Duration::from_secs(seconds),
+        };
+        Ok(Response::new(self.sign(&request.csr_der, &node, lifetime)))
+    }
+}
+
+impl Fake {
+    fn sign(&self, csr_der: &[u8], node: &NodeName, lifetime: Duration) -> JoinResponse {
+        let signed = self.ca.sign_agent_for(csr_der, node, SystemTime::now(), lifetime);
+        JoinResponse {
             certificate_der: signed.expect("signed").certificate.to_vec().into(),
             ca_der: self.ca.certificate().to_vec().into(),
-            node: request.node,
+            node: node.to_string(),
             group: "test".into(),
             generation: 1,
             addresses: vec![self.address.clone()],
-        }))
+        }
     }
 }
 
@@ -197,13 +228,17 @@ impl Agent for Fake {
         request: Request<Streaming<FromAgent>>,
     ) -> Result<Response<Answers>, Status> {
         let info = ConnectInfo::of(&request).expect("by the listener");
-        assert!(matches!(info.identity, Identity::Agent { .. }), "{:?}", info.identity);
+        if !matches!(info.identity, Identity::Agent { .. }) {
+            return Err(Status::unauthenticated("this certificate is over"));
+        }
+        let certificate_end_ms = info.not_after_ms.expect("an agent shows a certificate");
         let mut incoming = request.into_inner();
         let first = incoming.next().await.expect("a hello")?.message;
         let Some(from_agent::Message::Hello(hello)) = first else { panic!("a hello comes first") };
         let (send, receive) = mpsc::channel(32);
         let set = self.heard.with(|inner| {
             inner.hellos.push(hello);
+            inner.certificate_ends_ms.push(certificate_end_ms);
             inner.sessions.push(send.clone());
             inner.desired.clone()
         });
@@ -283,7 +318,22 @@ impl Agent for Fake {
         Ok(Response::new(TailDone {}))
     }
 
-    async fn renew(&self, _: Request<RenewRequest>) -> Result<Response<JoinResponse>, Status> {
-        Err(Status::unimplemented("not here"))
+    async fn renew(
+        &self,
+        request: Request<RenewRequest>,
+    ) -> Result<Response<JoinResponse>, Status> {
+        let info = ConnectInfo::of(&request).expect("by the listener").clone();
+        let refused = self.heard.with(|inner| {
+            inner.renewals += 1;
+            inner.no_renewal.clone()
+        });
+        if let Some(status) = refused {
+            return Err(status);
+        }
+        let (Identity::Agent { node, .. } | Identity::ExpiredAgent { node, .. }) = info.identity
+        else {
+            return Err(Status::unauthenticated("no certificate"));
+        };
+        Ok(Response::new(self.sign(&request.get_ref().csr_der, &node, AGENT_LIFETIME)))
     }
 }

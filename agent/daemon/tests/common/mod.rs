@@ -28,6 +28,7 @@ pub(crate) struct Group {
     pub(crate) heard: Arc<Heard>,
     pub(crate) store: Arc<LocalStore>,
     pub(crate) token: JoinToken,
+    pub(crate) ca: Arc<Ca>,
     pub(crate) address: String,
     pub(crate) folder: tempfile::TempDir,
 }
@@ -35,8 +36,7 @@ pub(crate) struct Group {
 impl Group {
     pub(crate) async fn start() -> Self {
         runyard_transport::install_crypto();
-        // Not below /tmp, of which every worker has its own.
-        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+        let folder = visible_folder();
         let ca = Arc::new(Ca::create("test", SystemTime::now()).expect("a CA"));
         let identity = ca.issue_server(&["localhost".into()], SystemTime::now()).expect("issued");
         let store = Arc::new(LocalStore::open(folder.path().join("store")).expect("a store"));
@@ -48,7 +48,7 @@ impl Group {
         let fake = Fake {
             heard: heard.clone(),
             store: store.clone(),
-            ca,
+            ca: ca.clone(),
             token: token.clone(),
             address: address.clone(),
         };
@@ -60,7 +60,7 @@ impl Group {
             .add_service(BlobsServer::new(blobs).max_decoding_message_size(max))
             .serve_with_incoming(listener);
         drop(task::spawn("fake", server));
-        Self { heard, store, token, address, folder }
+        Self { heard, store, token, ca, address, folder }
     }
 
     pub(crate) fn state_dir(&self, node: &str) -> PathBuf {
@@ -160,6 +160,22 @@ impl Group {
         };
         tree.files.iter().map(read).collect()
     }
+}
+
+/// A folder that workers see as well. They have a `/tmp` and a `/var/tmp` of their own, and the build's
+/// folder may lie there.
+fn visible_folder() -> tempfile::TempDir {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    let candidates = [Some(PathBuf::from(env!("CARGO_TARGET_TMPDIR"))), cache, home];
+    let common = ["/var/cache", "/var/lib", "/srv", "/opt"].map(|path| Some(PathBuf::from(path)));
+    let hidden = |path: &PathBuf| path.starts_with("/tmp") || path.starts_with("/var/tmp");
+    let made = candidates.into_iter().chain(common).flatten().find_map(|candidate| {
+        std::fs::create_dir_all(&candidate).ok()?;
+        let real = candidate.canonicalize().ok().filter(|real| !hidden(real))?;
+        tempfile::Builder::new().prefix("runyard-test-").tempdir_in(real).ok()
+    });
+    made.expect("a folder outside /tmp and /var/tmp that can be written; set XDG_CACHE_HOME to one")
 }
 
 pub(crate) fn project() -> ProjectName {

@@ -157,8 +157,15 @@ impl Env {
     }
 
     pub(crate) async fn start_in(folder: tempfile::TempDir) -> Self {
+        Self::start_with(folder, |options| options).await
+    }
+
+    pub(crate) async fn start_with(
+        folder: tempfile::TempDir,
+        change: impl Fn(Options) -> Options,
+    ) -> Self {
         let address = "127.0.0.1:0".parse().expect("an address");
-        let options = Options::new(address, folder.path().join("gateway"));
+        let options = change(Options::new(address, folder.path().join("gateway")));
         let gateway = Gateway::start(options).await.expect("a gateway");
         Self { gateway, client: Client::builder(TokioExecutor::new()).build_http(), folder }
     }

@@ -48,7 +48,9 @@ impl WorkerGroup {
             (Some(_), Err(e)) => words.push(format!("no-{name}:{}", short(&e))),
         };
         said("memory", limits.memory_bytes, group.limit_memory(limits.memory_bytes));
-        said("pids", limits.pids, group.limit_pids(limits.pids));
+        // Where no cgroup is planned for it, the stage's PID namespace is asked to hold it.
+        let pids = limits.pids.filter(|_| holds_pids(dirs));
+        said("pids", pids, group.limit_pids(pids));
         said("cpu", limits.cpu_milli, group.limit_cpu(limits.cpu_milli));
         group
     }
@@ -168,6 +170,11 @@ impl WorkerGroup {
             }
         }
     }
+}
+
+/// True when one of a worker's planned cgroups is to hold its limit of processes.
+pub(crate) fn holds_pids(dirs: &[(String, PathBuf)]) -> bool {
+    dirs.iter().any(|(controller, _)| controller == "pids" || controller == "v2")
 }
 
 fn keyed(file: &Path, key: &str) -> Option<u64> {

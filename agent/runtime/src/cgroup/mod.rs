@@ -6,7 +6,7 @@
 mod group;
 mod layout;
 
-pub(crate) use group::{WorkerGroup, short};
+pub(crate) use group::{WorkerGroup, holds_pids, short};
 pub use layout::{Layout, Version};
 
 /// The directory of a worker below the agent's own cgroup.

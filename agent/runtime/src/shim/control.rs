@@ -4,11 +4,21 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use crate::clock::boottime_ms;
 
 /// More callers than this at a time are turned away; the agent is one.
 const CALLERS_MAX: usize = 8;
 const LINE_MAX: usize = 128;
+/// The socket is bound so long after the start, in ms. A worker that ends before never makes one:
+/// an inode made and removed for each is what costs most of a short one on a busy disk.
+const BIND_AFTER_MS: u64 = 40;
+/// Until the next try at binding it.
+const BIND_AGAIN_MS: u64 = 100;
+/// With less room on the disk than this (bytes, inodes) it is bound at once: later it may not be
+/// possible any more, and a worker without a socket can't be stopped.
+const ROOM: (u64, u64) = (64 << 20, 1_000);
 
 /// What a caller asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +53,10 @@ impl Command {
 /// The listener and those who are connected.
 #[derive(Debug)]
 pub(super) struct Control {
-    listener: UnixListener,
+    dir: PathBuf,
+    listener: Option<UnixListener>,
+    /// When to bind it, on the boot-time clock.
+    bind_at_ms: u64,
     callers: Vec<Caller>,
 }
 
@@ -54,31 +67,72 @@ struct Caller {
 }
 
 impl Control {
-    /// Binds `sock`. Through an open descriptor of the folder, for its path may be longer than the
-    /// 108 bytes that fit into a socket address.
-    pub(super) fn bind(dir: &Path) -> io::Result<Self> {
-        let folder = File::open(dir)?;
-        let path = format!("/proc/self/fd/{}/sock", folder.as_raw_fd());
-        let listener = UnixListener::bind(path)?;
-        listener.set_nonblocking(true)?;
-        Ok(Self { listener, callers: Vec::new() })
+    /// Prepares to listen. Fails when the disk is so full that the socket is bound at once, and
+    /// can't be.
+    pub(super) fn begin(dir: &Path) -> io::Result<Self> {
+        let bind_at_ms = boottime_ms() + BIND_AFTER_MS;
+        let mut this = Self { dir: dir.into(), listener: None, bind_at_ms, callers: Vec::new() };
+        if !has_room(dir) {
+            this.listener = Some(bind(dir)?);
+        }
+        Ok(this)
+    }
+
+    /// Milliseconds until [`Self::bind_if_due`] has something to do; `None` once it listens.
+    pub(super) fn due_in(&self, now_ms: u64) -> Option<u64> {
+        self.listener.is_none().then(|| self.bind_at_ms.saturating_sub(now_ms))
+    }
+
+    /// Binds the socket when it is time.
+    pub(super) fn bind_if_due(&mut self, now_ms: u64) {
+        if self.due_in(now_ms) == Some(0) {
+            self.listener = bind(&self.dir).ok();
+            self.bind_at_ms = now_ms + BIND_AGAIN_MS;
+        }
     }
 
     /// What to poll for reading.
     pub(super) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let callers = self.callers.iter().map(|c| c.stream.as_fd());
-        std::iter::once(self.listener.as_fd()).chain(callers)
+        self.listener.iter().map(AsFd::as_fd).chain(callers)
     }
 
     /// Accepts and reads what is there; each whole line is handed to `act`, whose answer is sent.
     pub(super) fn serve(&mut self, mut act: impl FnMut(Command) -> String) {
-        while let Ok((stream, _)) = self.listener.accept() {
+        while let Some(Ok((stream, _))) = self.listener.as_ref().map(UnixListener::accept) {
             if self.callers.len() < CALLERS_MAX && stream.set_nonblocking(true).is_ok() {
                 self.callers.push(Caller { stream, line: Vec::new() });
             }
         }
         self.callers.retain_mut(|caller| caller.serve(&mut act));
     }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        if self.listener.is_some() {
+            let _ = std::fs::remove_file(self.dir.join("sock"));
+        }
+    }
+}
+
+/// Through an open descriptor of the folder, for its path may be longer than the 108 bytes that
+/// fit into a socket address.
+fn bind(dir: &Path) -> io::Result<UnixListener> {
+    let folder = File::open(dir)?;
+    let listener = UnixListener::bind(format!("/proc/self/fd/{}/sock", folder.as_raw_fd()))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+fn has_room(dir: &Path) -> bool {
+    let (bytes, inodes) = ROOM;
+    nix::sys::statvfs::statvfs(dir).is_ok_and(|disk| {
+        let free = disk.blocks_available().saturating_mul(disk.fragment_size());
+        // File systems that make inodes as they need them say 0 of 0.
+        let counts = disk.files() > 0;
+        free >= bytes && (!counts || disk.files_available() >= inodes)
+    })
 }
 
 impl Caller {

@@ -3,7 +3,7 @@
 //! It reaps orphans, passes signals on, and dies with the shim: in a PID namespace that kills all
 //! that is left in it. Without namespaces it is a subreaper that walks `/proc` instead.
 
-use std::ffi::{CString, OsStr};
+use std::ffi::{CString, OsString};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -235,14 +235,13 @@ fn be_init(
     mask.add(Signal::SIGCHLD);
     let _ = sigprocmask(SigmaskHow::SIG_BLOCK, Some(&mask), None);
     let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK);
-    let main = match (signals, sys::fork(proof, 0)) {
-        (Ok(signals), Ok(Fork::Parent(pid))) => {
+    let main = match (signals, sys::fork_to_exec(proof, || be_stage(stage, ctl, stdout, stderr))) {
+        (Ok(signals), Ok(pid)) => {
             // The pipes belong to the stage now: their end must be its end.
             sys::close_range(stdout.as_raw_fd(), stdout.as_raw_fd());
             sys::close_range(stderr.as_raw_fd(), stderr.as_raw_fd());
             watch(level, ctl, &signals, pid)
         }
-        (Ok(_), Ok(Fork::Child)) => be_stage(stage, ctl, stdout, stderr),
         (Err(e), _) => Err(format!("signalfd: {e}")),
         (_, Err(e)) => Err(format!("cannot fork the stage: {e}")),
     };
@@ -393,15 +392,30 @@ fn prepare(
 
 /// Replaces this process, or says why not.
 fn exec(stage: &Stage<'_>) -> String {
-    let c = |s: &OsStr| CString::new(s.as_bytes()).ok();
-    let argv: Vec<CString> = stage.spec.argv.iter().filter_map(|a| c(a)).collect();
-    let Some(program) = argv.first() else { return "the command is empty".into() };
-    let name = &stage.spec.argv[0];
+    if !stage.spec.direct.is_empty() {
+        // What the shell would export. When it fails, the shell has the word, in its own way.
+        let mut env = stage.env.clone();
+        if let Ok(cwd) = std::env::current_dir()
+            && !env.iter().any(|e| e.as_bytes().starts_with(b"PWD="))
+        {
+            env.extend(CString::new([b"PWD=", cwd.as_os_str().as_bytes()].concat()));
+        }
+        let _ = exec_one(&stage.spec.direct, &env);
+    }
+    exec_one(&stage.spec.argv, &stage.env)
+}
+
+fn exec_one(argv: &[OsString], env: &[CString]) -> String {
+    let c = |s: &OsString| CString::new(s.as_bytes()).ok();
+    let words: Vec<CString> = argv.iter().filter_map(c).collect();
+    let (Some(program), Some(name)) = (words.first(), argv.first()) else {
+        return "the command is empty".into();
+    };
     if program.as_bytes().contains(&b'/') {
-        let e = nix::unistd::execve(program, &argv, &stage.env).unwrap_err_code();
+        let e = nix::unistd::execve(program, &words, env).unwrap_err_code();
         return format!("cannot execute {}: {}", name.display(), e.desc());
     }
-    let path = stage.env.iter().find_map(|e| e.as_bytes().strip_prefix(b"PATH="));
+    let path = env.iter().find_map(|e| e.as_bytes().strip_prefix(b"PATH="));
     let path = path.unwrap_or(b"/usr/local/bin:/usr/bin:/bin");
     let mut worst = Errno::ENOENT;
     for dir in path.split(|b| *b == b':') {
@@ -409,7 +423,7 @@ fn exec(stage: &Stage<'_>) -> String {
         file.push(b'/');
         file.extend_from_slice(program.as_bytes());
         let Ok(file) = CString::new(file) else { continue };
-        match nix::unistd::execve(&file, &argv, &stage.env).unwrap_err_code() {
+        match nix::unistd::execve(&file, &words, env).unwrap_err_code() {
             Errno::ENOENT | Errno::ENOTDIR => {}
             // Something of that name is there: its error says more than "not found" further on.
             e => worst = e,

@@ -1,7 +1,7 @@
 //! What the stage sees of the file system: its own `/proc`, `/tmp` and `/dev/shm`.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::libc;
 use nix::mount::{MsFlags, mount};
 
-use crate::cgroup::short;
+use crate::cgroup::{holds_pids, short};
 use crate::spec::WorkerSpec;
 
 const NOTHING: Option<&str> = None;
@@ -26,6 +26,12 @@ pub(super) fn arrange(spec: &WorkerSpec, words: &mut Vec<String>) -> Result<(), 
         .map_err(|e| format!("no-pid-namespace:mounting-proc-{e:?}"))?;
     words.push("pid-namespace".into());
     words.push("mount-namespace".into());
+    if let Some(limit) = spec.limits.pids.filter(|_| !holds_pids(&spec.cgroups)) {
+        words.push(match limit_pids(limit) {
+            Ok(()) => "pids".into(),
+            Err(e) => format!("no-pids:{}", short(&e)),
+        });
+    }
     if let Some(tmp) = &spec.tmp {
         words.push(match private_tmp(spec, tmp) {
             Ok(()) => "private-tmp".into(),
@@ -41,6 +47,30 @@ pub(super) fn arrange(spec: &WorkerSpec, words: &mut Vec<String>) -> Result<(), 
         });
     }
     Ok(())
+}
+
+/// Limits the process numbers of this PID namespace, and so its processes and threads. That costs a
+/// write where a cgroup costs its making, its removal and, after an idle moment, a grace period of
+/// the kernel to enter it.
+fn limit_pids(limit: u64) -> io::Result<()> {
+    // Earlier kernels have one such number for the whole host.
+    if !kernel_is_since(6, 14) {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    // Numbers begin at 1, which is the init's; the number written is the first that none has.
+    let text = limit.saturating_add(2).to_string();
+    let mut file = std::fs::OpenOptions::new().write(true).open("/proc/sys/kernel/pid_max")?;
+    file.write_all(text.as_bytes())
+}
+
+fn kernel_is_since(major: u32, minor: u32) -> bool {
+    let Ok(names) = nix::sys::utsname::uname() else { return false };
+    let release = names.release().to_string_lossy().into_owned();
+    let mut parts = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    match (parts.next(), parts.next()) {
+        (Some(Ok(a)), Some(Ok(b))) => (a, b) >= (major, minor),
+        _ => false,
+    }
 }
 
 /// Puts the worker's own folder over `/tmp` and `/var/tmp`; what must stay visible there (the

@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -19,7 +20,7 @@ use nix::unistd::pipe2;
 use super::control::{Command, Control};
 use super::init::{Init, Level, Order, Report, Stage};
 use super::start::{not_started, write_status};
-use crate::cgroup::WorkerGroup;
+use crate::cgroup::{WorkerGroup, holds_pids};
 use crate::clock::{boot_id, boottime_ms, utc_ms};
 use crate::processes::{MARK, kill_descendants};
 use crate::secrets::{Mask, Secrets};
@@ -30,6 +31,10 @@ use crate::sys::{self, Reaped, SingleThreaded};
 
 /// One read of a pipe, so one record of the spool, at most.
 const BUFFER: usize = 256 << 10;
+/// A stage that writes again within this is busy: then its output is left to gather for a millisecond, so that
+/// one that writes line by line wakes us a thousand times a second, not for every line.
+const BUSY: Duration = Duration::from_millis(2);
+const GATHER_MS: u16 = 1;
 /// What the kernel may hold between stage and shim; fewer, larger reads.
 const PIPE: libc::c_int = 1 << 20;
 /// After the end, how long output is awaited from pipes that somebody still holds open.
@@ -57,6 +62,10 @@ pub(super) struct Pump<'a> {
     kill_at: Option<u64>,
     force_at: Option<u64>,
     timer: Option<(TimerFd, u64)>,
+    /// When output was read last.
+    read_at: Option<Instant>,
+    /// The last read found much.
+    full: bool,
 }
 
 #[derive(Debug)]
@@ -93,6 +102,8 @@ impl<'a> Pump<'a> {
             kill_at: None,
             force_at: None,
             timer: None,
+            read_at: None,
+            full: false,
         }
     }
 
@@ -131,7 +142,9 @@ impl<'a> Pump<'a> {
                 }
             }
             let blind = init_gone && reaped.is_none() && init.handle().is_none();
+            self.control.bind_if_due(now);
             let tick = if blind { Some(1) } else { drain_until.map(|u| u - now) };
+            let tick = [tick, self.control.due_in(now)].into_iter().flatten().min();
             self.turn(&init, &mut init_gone, &mut buffer, tick);
         }
         let status = self.finish(&group, reaped);
@@ -172,6 +185,9 @@ impl<'a> Pump<'a> {
                 }
             } else {
                 let _ = nix::sys::prctl::set_child_subreaper(true);
+                if self.spec.limits.pids.is_some() && !holds_pids(&self.spec.cgroups) {
+                    self.words.push("no-pids:no-pid-namespace".into());
+                }
             }
             let output = |stream, pipe: std::os::fd::OwnedFd| Output {
                 stream,
@@ -228,6 +244,9 @@ impl<'a> Pump<'a> {
             (outputs, ctl_ready, timer_ready, fds[at_control..].iter().any(ready))
         };
         self.read(&outputs, buffer);
+        if outputs.contains(&true) && self.ended.is_none() && !*init_gone {
+            self.gather(init);
+        }
         if ctl_ready {
             self.hear(init, init_gone);
         }
@@ -243,11 +262,14 @@ impl<'a> Pump<'a> {
         let now = utc_ms();
         let spool = &mut self.spool;
         let mut ready = ready.iter();
+        let mut full = false;
         self.outputs.retain_mut(|o| {
             if !ready.next().copied().unwrap_or(false) {
                 return true;
             }
-            match o.pipe.read(buffer) {
+            let got = o.pipe.read(buffer);
+            full |= matches!(got, Ok(n) if n > buffer.len() / 2);
+            match got {
                 Ok(0) => {
                     if let Some(mask) = &mut o.mask {
                         spool.write(o.stream, now, &mask.finish());
@@ -264,6 +286,18 @@ impl<'a> Pump<'a> {
                 Err(e) => e.kind() == io::ErrorKind::Interrupted,
             }
         });
+        self.full = full;
+    }
+
+    /// Lets output gather in the pipe while the stage is busy; not when there is much already, since a full
+    /// pipe would hold the stage up.
+    fn gather(&mut self, init: &Init) {
+        let busy = self.read_at.is_some_and(|before| before.elapsed() < BUSY);
+        if busy && !self.full {
+            // The end is heard at once all the same.
+            let _ = poll(&mut [PollFd::new(init.ctl().as_fd(), PollFlags::POLLIN)], GATHER_MS);
+        }
+        self.read_at = Some(Instant::now());
     }
 
     fn hear(&mut self, init: &Init, init_gone: &mut bool) {
@@ -411,6 +445,7 @@ impl<'a> Pump<'a> {
             group.kill();
             gone = !matches!(sys::wait4(init.pid.as_raw(), libc::WNOHANG), Ok(None));
             if !gone {
+                self.control.bind_if_due(boottime_ms());
                 self.control.serve(|_| "ok 0 0 ended".into());
                 std::thread::sleep(std::time::Duration::from_millis(20));
             }
@@ -423,6 +458,7 @@ impl<'a> Pump<'a> {
                 }
                 group.kill();
                 kill_descendants(nix::unistd::Pid::this());
+                self.control.bind_if_due(boottime_ms());
                 self.control.serve(|_| "ok 0 0 ended".into());
                 std::thread::sleep(std::time::Duration::from_millis(1));
             }

@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,12 +19,12 @@ use crate::status::{ExitStatus, Reason};
 use crate::sys::{SingleThreaded, ignore_signal};
 
 /// Space for a status, taken when the worker starts, so that a full disk can't lose it.
-const STATUS_RESERVE: usize = 4096;
+pub(crate) const STATUS_RESERVE: usize = 4096;
 
 /// Runs the worker of this folder to its end; returns when no process of it is left.
 ///
 /// `reply` gets one line, `ok` or `error WHY`, as soon as the lock is held, the spec is read and
-/// the socket listens.
+/// the status has its space.
 /// An `error` means that nothing was started, and nothing but the lock file was touched.
 pub(crate) fn run(
     proof: SingleThreaded,
@@ -57,8 +57,7 @@ pub(crate) fn run(
             return 1;
         }
     };
-    // Whoever reads `ok` may send commands at once.
-    let control = reserve_status(dir).and_then(|()| Control::bind(dir));
+    let control = reserve_status(dir).and_then(|()| Control::begin(dir));
     answer("ok\n".into());
     let started_ms = clock::utc_ms();
     let status = match control {
@@ -71,7 +70,6 @@ pub(crate) fn run(
     if !dir.join("status").exists() {
         let _ = write_status(dir, &status);
     }
-    let _ = std::fs::remove_file(dir.join("sock"));
     drop(lock);
     i32::from(failed)
 }
@@ -112,12 +110,24 @@ fn claim(dir: &Path) -> io::Result<Flock<File>> {
     };
     let mut text = String::new();
     lock.read_to_string(&mut text)?;
-    if !text.is_empty() {
+    // A folder that is used again (`worker::Spares`) has a lock of blanks.
+    if !text.trim().is_empty() {
         return Err(io::Error::other(format!("{}: was started before", dir.display())));
     }
+    // While we waited, the folder may have become another worker's: by its path it is found no more.
+    if !is_at(&lock, &path) {
+        return Err(io::Error::other(format!("{}: was removed", dir.display())));
+    }
     let line = format!("{} {} {}\n", std::process::id(), clock::boot_id(), clock::utc_ms());
-    lock.write_all(line.as_bytes())?;
+    lock.write_all_at(line.as_bytes(), 0)?;
     Ok(lock)
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), path.symlink_metadata()) {
+        (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) == (there.dev(), there.ino()),
+        _ => false,
+    }
 }
 
 fn read_spec(dir: &Path) -> io::Result<WorkerSpec> {
@@ -131,13 +141,17 @@ fn read_spec(dir: &Path) -> io::Result<WorkerSpec> {
 
 fn reserve_status(dir: &Path) -> io::Result<()> {
     let mut options = OpenOptions::new();
-    let mut file = options.write(true).create_new(true).mode(0o600).open(dir.join("status.new"))?;
+    options.write(true).create(true).truncate(false).mode(0o600);
+    let mut file = options.open(dir.join("status.new"))?;
+    // A folder that is used again has it.
+    if file.metadata()?.len() == STATUS_RESERVE as u64 {
+        return Ok(());
+    }
     file.write_all(&[b' '; STATUS_RESERVE])
 }
 
 /// Writes into the reserved blocks, then renames.
 pub(super) fn write_status(dir: &Path, status: &ExitStatus) -> io::Result<()> {
-    use std::os::unix::fs::FileExt;
     let mut text = status.encode();
     if text.len() > STATUS_RESERVE
         && let Some(error) = &status.error

@@ -10,6 +10,8 @@ use super::{CUT_FILE, segment_path, segment_start};
 
 /// How much is read from a segment at a time.
 const CHUNK: usize = 1 << 20;
+/// With less room than this behind it, what is unread moves to the front.
+const ROOM: usize = 64 << 10;
 
 /// A spool that can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -40,9 +42,10 @@ struct Open {
     start: u64,
     /// Bytes of the file before `buffer`.
     at: u64,
-    /// Bytes read and not yet returned as records.
+    /// Read from the file: `used..filled` is not yet returned as records, the rest is room.
     buffer: Vec<u8>,
     used: usize,
+    filled: usize,
 }
 
 impl SpoolReader {
@@ -220,7 +223,7 @@ impl SpoolReader {
     fn open_segment(&self, start: u64) -> Result<Open, SpoolError> {
         let path = segment_path(&self.dir, start);
         match File::open(&path) {
-            Ok(file) => Ok(Open { file, start, at: 0, buffer: Vec::new(), used: 0 }),
+            Ok(file) => Ok(Open { file, start, at: 0, buffer: Vec::new(), used: 0, filled: 0 }),
             Err(source) => Err(SpoolError { path, source }),
         }
     }
@@ -246,7 +249,7 @@ impl Open {
     /// The next whole record, or `None` at the end or before something that does not parse.
     fn next(&mut self) -> io::Result<Option<Record>> {
         loop {
-            match parse(&self.buffer[self.used..]) {
+            match parse(self.unread()) {
                 Parsed::Record(record, size) => {
                     self.used += size;
                     return Ok(Some(record));
@@ -256,9 +259,9 @@ impl Open {
                 // A reader may see bytes that are still arriving, or being cut off again on a full
                 // disk: forget them and look again at the next call.
                 Parsed::Damaged => {
-                    self.buffer.truncate(self.used);
+                    self.filled = self.used;
                     self.fill()?;
-                    if !matches!(parse(&self.buffer[self.used..]), Parsed::Record(..)) {
+                    if !matches!(parse(self.unread()), Parsed::Record(..)) {
                         return Ok(None);
                     }
                 }
@@ -272,7 +275,7 @@ impl Open {
             return Ok(Some(record));
         }
         while self.fill()? {}
-        match resync(&self.buffer, self.used) {
+        match resync(&self.buffer[..self.filled], self.used) {
             Some(at) => {
                 self.used = at;
                 self.next()
@@ -281,21 +284,77 @@ impl Open {
         }
     }
 
-    /// Reads on behind the buffer. False at the end of the file.
+    fn unread(&self) -> &[u8] {
+        &self.buffer[self.used..self.filled]
+    }
+
+    /// Reads on behind what is unread. False at the end of the file.
     fn fill(&mut self) -> io::Result<bool> {
-        if self.used > 0 {
-            self.buffer.drain(..self.used);
+        if self.used == self.filled {
             self.at += self.used as u64;
-            self.used = 0;
+            (self.used, self.filled) = (0, 0);
         }
-        let had = self.buffer.len();
-        self.buffer.resize(had + CHUNK, 0);
-        let got = self.file.read_at(&mut self.buffer[had..], self.at + had as u64);
-        self.buffer.truncate(had + *got.as_ref().unwrap_or(&0));
-        Ok(got? > 0)
+        // The room is made once and written over: to clear it for each of the small reads of a log
+        // that is followed would cost more than they do.
+        if self.buffer.len() - self.filled < ROOM {
+            self.buffer.copy_within(self.used..self.filled, 0);
+            self.at += self.used as u64;
+            (self.used, self.filled) = (0, self.filled - self.used);
+            if self.buffer.len() - self.filled < ROOM {
+                self.buffer.resize(self.filled + CHUNK, 0);
+            }
+        }
+        let room = &mut self.buffer[self.filled..];
+        let got = self.file.read_at(room, self.at + self.filled as u64)?;
+        self.filled += got;
+        Ok(got > 0)
     }
 }
 
 fn failed(path: &Path, source: io::Error) -> SpoolError {
     SpoolError { path: path.to_path_buf(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::SpoolWriter;
+    use super::*;
+    use crate::spec::SpoolLimits;
+
+    #[test]
+    fn a_reader_that_follows_sees_records_of_all_sizes_once_and_its_buffer_stays_small() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let limits = SpoolLimits { segment_bytes: 6 << 20, ..SpoolLimits::default() };
+        let mut writer = SpoolWriter::new(dir.path(), limits);
+        let mut reader = SpoolReader::open(dir.path());
+        let (mut written, mut seen) = (Vec::new(), Vec::new());
+        let mut largest = 0;
+        for n in 0..600_usize {
+            // From one byte to a quarter of a mebibyte; looked at now and then, in the middle of it.
+            let size = [1, 100, 4_096, 60_000, 262_144][n % 5] - n % 2;
+            let data: Vec<u8> = (0..size).map(|i| (i * 31 + n) as u8).collect();
+            writer.write(Stream::Stdout, n as u64, &data);
+            written.extend(data);
+            if n % 7 == 0 {
+                for record in reader.poll_new(300_000).expect("readable") {
+                    assert_eq!(record.offset, seen.len() as u64);
+                    match record.body {
+                        Body::Data(data) => seen.extend(data),
+                        other => panic!("{other:?}"),
+                    }
+                }
+                largest = largest.max(reader.current.as_ref().map_or(0, |open| open.buffer.len()));
+            }
+        }
+        assert!(writer.finish(1));
+        while !reader.ended() {
+            for record in reader.poll_new(1 << 20).expect("readable") {
+                if let Body::Data(data) = record.body {
+                    seen.extend(data);
+                }
+            }
+        }
+        assert!(seen == written, "{} bytes of {}", seen.len(), written.len());
+        assert!(largest <= CHUNK + ROOM + 262_144, "{largest}");
+    }
 }

@@ -4,12 +4,14 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{WorkerDir, WorkerError};
 
 /// A shim answers from its one loop, in microseconds; a stopped one not at all.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// A shim binds its socket some 40 ms after its start.
+const UNTIL_BOUND: Duration = Duration::from_secs(1);
 
 /// What a shim says to `ping`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +85,7 @@ impl WorkerDir {
     }
 
     fn exchange(&self, command: &str) -> io::Result<String> {
-        let mut stream = self.connect()?;
+        let mut stream = self.connect_to_living()?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         stream.write_all(format!("{command}\n").as_bytes())?;
@@ -92,6 +94,22 @@ impl WorkerDir {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         Ok(line)
+    }
+
+    /// Waits for the socket of a shim that has only just begun.
+    fn connect_to_living(&self) -> io::Result<UnixStream> {
+        let give_up = Instant::now() + UNTIL_BOUND;
+        loop {
+            match self.connect() {
+                Err(e) if e.kind() == io::ErrorKind::NotFound && Instant::now() < give_up => {
+                    if !self.is_alive().unwrap_or(false) {
+                        return Err(e);
+                    }
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                other => return other,
+            }
+        }
     }
 
     /// By descriptor: the path may be longer than a socket address can hold.

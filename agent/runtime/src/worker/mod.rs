@@ -2,9 +2,11 @@
 
 mod call;
 mod remove;
+mod spare;
 
 pub use call::ShimAnswer;
 pub use remove::sync_file_system;
+pub use spare::Spares;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -244,6 +246,14 @@ impl WorkerDir {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e.into()),
         }
+    }
+
+    /// When its shim began, UTC ms; `None` when none has.
+    pub fn started_ms(&self) -> Result<Option<u64>, WorkerError> {
+        let Some(mut file) = self.lock_file()? else { return Ok(None) };
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        Ok(text.split_ascii_whitespace().nth(2).and_then(|word| word.parse().ok()))
     }
 
     /// (pid, boot id) of the shim that began here.

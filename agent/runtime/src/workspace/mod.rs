@@ -8,10 +8,12 @@ mod beneath;
 mod collect;
 mod environment;
 mod place;
+mod untouched;
 
 pub use collect::{Bounds, CollectError, Collected, Entry};
 pub use environment::{EnvError, Gang, StageEnv, host_environment, variable_name};
 pub use place::Placed;
+pub use untouched::Marks;
 
 use std::io;
 use std::path::{Path, PathBuf};
