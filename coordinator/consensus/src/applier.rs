@@ -22,6 +22,8 @@ pub(crate) struct Applier<S> {
     members: Members,
     entries_since: u64,
     bytes_since: u64,
+    /// What the last capture counted, in case it is not saved.
+    captured: (u64, u64),
     /// Reads that wait for an index: (index, read).
     reads: BTreeSet<(u64, u64)>,
 }
@@ -41,7 +43,7 @@ impl Capture {
         let mark = SnapshotMark::of(self.index, self.term, self.members, &bytes);
         match snapshot::save(disk, dir, &mark, &bytes) {
             Ok(()) => Ok(Some(mark)),
-            // The log keeps what the snapshot would have had; the next one may find room.
+            // The log keeps what the snapshot would have had; the caller tries again.
             Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
                 tracing::warn!(index = self.index, "no room for a snapshot");
                 Ok(None)
@@ -57,7 +59,17 @@ impl<S: StateMachine> Applier<S> {
     pub(crate) fn new(machine: S, applied: u64, term: u64, members: Members) -> Self {
         let (entries_since, bytes_since) = (0, 0);
         let (published, reads) = (0, BTreeSet::new());
-        Self { machine, applied, published, term, members, entries_since, bytes_since, reads }
+        Self {
+            machine,
+            applied,
+            published,
+            term,
+            members,
+            entries_since,
+            bytes_since,
+            captured: (0, 0),
+            reads,
+        }
     }
 
     pub(crate) fn applied(&self) -> u64 {
@@ -77,6 +89,10 @@ impl<S: StateMachine> Applier<S> {
     ) -> Result<Option<(u64, S::Reply)>, Fatal> {
         match what {
             Applicable::Entry { index, term, proposal, body } => {
+                if let Body::Command(data) = &body {
+                    let stop = |why| Fatal::CannotApply { index, dir: dir.to_owned(), why };
+                    self.machine.admit(index, data).map_err(stop)?;
+                }
                 (self.applied, self.term) = (index, term);
                 self.entries_since += 1;
                 match body {
@@ -100,6 +116,7 @@ impl<S: StateMachine> Applier<S> {
                 (self.applied, self.term) = (mark.index, mark.term);
                 self.members = mark.members;
                 (self.entries_since, self.bytes_since) = (0, 0);
+                self.captured = (0, 0);
                 Ok(None)
             }
         }
@@ -129,11 +146,19 @@ impl<S: StateMachine> Applier<S> {
             || self.bytes_since >= config.snapshot_every_bytes
     }
 
+    /// The last capture was not saved: it is as if it had not been made.
+    pub(crate) fn not_saved(&mut self) {
+        let (entries, bytes) = std::mem::take(&mut self.captured);
+        self.entries_since += entries;
+        self.bytes_since += bytes;
+    }
+
     /// Captures the state, unless nothing happened since the last time.
     pub(crate) fn capture(&mut self) -> Option<Capture> {
         if self.entries_since == 0 {
             return None;
         }
+        self.captured = (self.entries_since, self.bytes_since);
         (self.entries_since, self.bytes_since) = (0, 0);
         Some(Capture {
             index: self.applied,

@@ -285,6 +285,6 @@ fn tidy(disk: &dyn Disk, dir: &Path, named: &[SnapshotMark]) -> io::Result<()> {
     for name in disk.list(dir)?.iter().filter(|name| name.ends_with(".tmp")) {
         disk.remove(&dir.join(name))?;
     }
-    snapshot::prune(disk, dir, named)?;
+    snapshot::prune(disk, dir, named, snapshot::Prune::Unnamed)?;
     disk.sync_dir(dir)
 }

@@ -131,6 +131,11 @@ impl StartError {
 #[error("the state machine refuses the snapshot: {0}")]
 pub struct RestoreError(pub String);
 
+/// Why a state machine does not take a committed entry: a newer program wrote it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct CannotApply(pub String);
+
 /// After this the process must end, without another write: what is on disk is unknown, and asking
 /// the kernel again proves nothing. The next start reads what is really there.
 #[derive(Debug, thiserror::Error)]
@@ -149,6 +154,17 @@ pub enum Fatal {
     /// Something that cannot be happened here.
     #[error("{0}")]
     Broken(String),
+    /// A committed entry that this program does not understand. All before it is applied; what is on disk
+    /// is whole, and whoever understands the entry goes on from there.
+    #[error("stopped before entry {index} of the log in {}: {why}. Nothing is lost, and nothing was changed", dir.display())]
+    CannotApply {
+        /// The entry's index.
+        index: u64,
+        /// The directory of the log.
+        dir: PathBuf,
+        /// What the state machine said.
+        why: CannotApply,
+    },
 }
 
 impl Fatal {

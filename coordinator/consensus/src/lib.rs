@@ -29,7 +29,7 @@ pub use core::{
     Answer, Applicable, Body, Core, CoreConfig, CoreStatus, Envelope, Input, Outputs, Role,
 };
 pub use disk::{DirLock, Disk, DiskFile, LockError, OsDisk};
-pub use error::{Fatal, ProposeError, ReadError, RestoreError, StartError};
+pub use error::{CannotApply, Fatal, ProposeError, ReadError, RestoreError, StartError};
 pub use ids::{GroupId, Identity, PeerId};
 pub use lockstep::{Effects, Lockstep};
 pub use machine::{Serialise, StateMachine};

@@ -235,8 +235,9 @@ impl<S: StateMachine> Lockstep<S> {
         }
         if named {
             self.log.cut()?;
-            snapshot::prune(self.disk.as_ref(), &self.config.dir, &self.log.head.snapshots)
-                .map_err(|e| Fatal::new("tidying", &self.config.dir, e))?;
+            let (dir, snapshots) = (&self.config.dir, &self.log.head.snapshots);
+            snapshot::prune(self.disk.as_ref(), dir, snapshots, snapshot::Prune::Older)
+                .map_err(|e| Fatal::new("tidying", dir, e))?;
             self.log.ensure_reserve()?;
         }
         Ok(durable)
@@ -245,6 +246,9 @@ impl<S: StateMachine> Lockstep<S> {
     fn save_snapshot(&mut self) -> Result<Vec<Input>, Fatal> {
         let Some(capture) = self.applier.capture() else { return Ok(Vec::new()) };
         let mark = capture.save(self.disk.as_ref(), &self.config.dir)?;
+        if mark.is_none() {
+            self.applier.not_saved();
+        }
         Ok(mark.into_iter().map(Input::SnapshotSaved).collect())
     }
 }

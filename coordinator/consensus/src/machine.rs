@@ -1,6 +1,6 @@
 //! What is replicated.
 
-use crate::error::RestoreError;
+use crate::error::{CannotApply, RestoreError};
 
 /// Turns a captured state into bytes; runs on a thread of its own.
 pub type Serialise = Box<dyn FnOnce() -> Vec<u8> + Send>;
@@ -11,6 +11,16 @@ pub type Serialise = Box<dyn FnOnce() -> Vec<u8> + Send>;
 pub trait StateMachine: Send + 'static {
     /// What a proposer gets back.
     type Reply: Send + 'static;
+
+    /// Whether this program can apply the committed entry that comes next; [`apply`](Self::apply) of it
+    /// follows. The answer must depend on the bytes and the program only.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot: the peer stops before the entry, which stays in the log for a program that can.
+    fn admit(&mut self, _index: u64, _data: &[u8]) -> Result<(), CannotApply> {
+        Ok(())
+    }
 
     /// Takes one committed entry. `index` grows with each call, not always by one. Must not fail
     /// and must not panic: a refusal is a `Reply`.

@@ -170,12 +170,57 @@ pub(crate) fn files(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<(PathBuf, boo
     Ok(parsed.map(|(path, (received, index))| (path, received, index)).collect())
 }
 
-/// Removes the snapshot files that `kept` does not name.
-pub(crate) fn prune(disk: &dyn Disk, dir: &Path, kept: &[SnapshotMark]) -> io::Result<()> {
+/// Which of the snapshot files that the log does not name may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Prune {
+    /// All: nobody is about to name one.
+    Unnamed,
+    /// Those before the newest named one. A later one may just have been saved, and is named next.
+    Older,
+}
+
+/// Removes snapshot files that `kept`, the last the newest, does not name.
+pub(crate) fn prune(
+    disk: &dyn Disk,
+    dir: &Path,
+    kept: &[SnapshotMark],
+    which: Prune,
+) -> io::Result<()> {
+    let newest = kept.last().map_or(0, |mark| mark.index);
     for (path, received, index) in files(disk, dir)? {
-        if !kept.iter().any(|mark| (mark.received, mark.index) == (received, index)) {
+        let is_named = kept.iter().any(|mark| (mark.received, mark.index) == (received, index));
+        if !is_named && (which == Prune::Unnamed || index < newest) {
             disk.remove(&path)?;
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::SimDisk;
+
+    #[test]
+    fn what_was_saved_while_an_older_one_was_named_stays() {
+        let (disk, dir) = (SimDisk::new(), Path::new("/peer"));
+        disk.create_dir(dir).expect("a directory");
+        let marks: Vec<SnapshotMark> = [10, 20, 30, 40]
+            .map(|index| SnapshotMark::of(index, 1, Members::of_voters(vec![7]), b"state"))
+            .into();
+        for mark in &marks {
+            save(&disk, dir, mark, b"state").expect("saved");
+        }
+        let left = || {
+            let found = files(&disk, dir).expect("listed");
+            found.into_iter().map(|(_, _, index)| index).collect::<Vec<_>>()
+        };
+        // The log names the third; the fourth is saved, and its name on its way.
+        prune(&disk, dir, &marks[1..3], Prune::Older).expect("pruned");
+        assert_eq!(left(), [20, 30, 40]);
+        assert_eq!(load(&disk, dir, &marks[3]).expect("it is there"), b"state");
+        // At a start nothing is on its way.
+        prune(&disk, dir, &marks[1..3], Prune::Unnamed).expect("pruned");
+        assert_eq!(left(), [20, 30]);
+    }
 }

@@ -314,6 +314,45 @@ fn a_panic_in_the_state_machine_stops_the_peer_instead_of_hanging_it() {
 }
 
 #[test]
+fn an_older_program_stops_before_an_entry_that_it_does_not_understand() {
+    let disk = SimDisk::new();
+    found(&disk).expect("founded");
+    let newer = || run(config(&dir(), PEER), Arc::new(disk.clone())).expect("started").0;
+    let handle = newer();
+    let entries = [entry(0), entry(1), b"!new".to_vec(), entry(2)];
+    for (number, data) in entries.iter().enumerate() {
+        assert_eq!(propose(&handle, data.clone()), Ok(number + 1));
+    }
+    handle.shutdown();
+
+    let (said, heard) = mpsc::channel();
+    let said = Mutex::new(said);
+    let config = Config {
+        on_fatal: Arc::new(move |fatal| {
+            let said = said.lock().expect("no panic");
+            said.send(fatal.to_string()).expect("waited for");
+        }),
+        ..config(&dir(), PEER)
+    };
+    let published = Published::default();
+    let older =
+        Ledger { stranger: Some(b'!'), published: Some(published.clone()), ..Ledger::default() };
+    let handle = start(config, Arc::new(disk.clone()), older).expect("started");
+    assert!(!handle.wait_ready(PATIENCE), "it never has all of the log");
+    let why = heard.recv_timeout(PATIENCE).expect("the hook is called");
+    assert!(why.contains("stopped before entry"), "{why}");
+    assert!(why.contains("it needs version 2. Nothing is lost"), "{why}");
+    assert_eq!(*published.lock().expect("no panic"), entries[..2], "all before it is applied");
+    assert_eq!(propose(&handle, entry(9)), Err(ProposeError::Stopped));
+    handle.shutdown();
+
+    let handle = newer();
+    assert!(handle.wait_ready(PATIENCE));
+    assert_eq!(propose(&handle, entry(3)), Ok(entries.len() + 1), "and whoever can goes on");
+    handle.shutdown();
+}
+
+#[test]
 fn impossible_settings_are_refused_by_name() {
     let disk = SimDisk::new();
     found(&disk).expect("founded");

@@ -1,6 +1,5 @@
 //! A scheduler pass over 1,000 nodes and 10,000 waiting tasks, beside its limits: steady under
-//! 10 ms, from cold under 200 ms. Steady: all devices are taken, nothing starts, everything is
-//! explained. Cold: the fleet is empty and fills up in the one pass.
+//! 10 ms, from cold under 200 ms. Steady: all devices are taken and nothing starts. Cold: the fleet is empty and fills up in the one pass.
 
 use std::time::{Duration, Instant};
 
@@ -13,6 +12,8 @@ const TASKS: usize = 10_000;
 const STEADY_MAX: Duration = Duration::from_millis(10);
 const COLD_MAX: Duration = Duration::from_millis(200);
 const RUNS: usize = 7;
+/// As the leader asks for it; of one task, `why` tells the reasons.
+const LIMITS: Limits = Limits { now_ms: 0, reserve_after_ms: 600_000, reasons: false };
 
 fn main() {
     beside_limit("steady, one shape", &cluster(true), &queue(1), STEADY_MAX);
@@ -20,28 +21,29 @@ fn main() {
     beside_limit("cold, one shape", &cluster(false), &queue(1), COLD_MAX);
     beside_limit("cold, 24 shapes", &cluster(false), &queue(24), COLD_MAX);
 
-    // The worst case for classes of equal demands: every task has a shape of its own. Over the limit.
+    // The worst case for classes of equal demands: every task has a shape of its own.
     beside_limit("cold, 10,000 shapes", &cluster(false), &queue(TASKS), COLD_MAX);
+    beside_limit("steady, 10,000 shapes", &cluster(true), &queue(TASKS), COLD_MAX);
     divan::main();
 }
 
 #[divan::bench(args = [1, 24])]
 fn steady(bencher: Bencher<'_, '_>, shapes: usize) {
     let (cluster, queue) = (cluster(true), queue(shapes));
-    bencher.bench(|| schedule(&cluster, &queue, &Limits::default()));
+    bencher.bench(|| schedule(&cluster, &queue, &LIMITS));
 }
 
 #[divan::bench(args = [1, 24], sample_count = 20)]
 fn cold(bencher: Bencher<'_, '_>, shapes: usize) {
     let (cluster, queue) = (cluster(false), queue(shapes));
-    bencher.bench(|| schedule(&cluster, &queue, &Limits::default()));
+    bencher.bench(|| schedule(&cluster, &queue, &LIMITS));
 }
 
 fn beside_limit(what: &str, cluster: &Cluster, queue: &[Demand], limit: Duration) {
     let mut times: Vec<Duration> = (0..RUNS)
         .map(|_| {
             let start = Instant::now();
-            divan::black_box(schedule(cluster, queue, &Limits::default()));
+            divan::black_box(schedule(cluster, queue, &LIMITS));
             start.elapsed()
         })
         .collect();

@@ -39,11 +39,13 @@ pub struct Limits {
     /// A demand that has waited this long, and that its nodes' hardware suits, has nodes kept free
     /// for it; one demand at a time, the first in order.
     pub reserve_after_ms: u64,
+    /// Whether the plan says why the rest waits: that costs a look at each node for each shape.
+    pub reasons: bool,
 }
 
 impl Default for Limits {
-    /// Reservations after ten minutes.
+    /// Reservations after ten minutes; reasons are told.
     fn default() -> Self {
-        Self { now_ms: 0, reserve_after_ms: 600_000 }
+        Self { now_ms: 0, reserve_after_ms: 600_000, reasons: true }
     }
 }

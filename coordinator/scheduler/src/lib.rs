@@ -13,6 +13,7 @@ mod cluster;
 mod demand;
 mod explain;
 mod fits;
+mod groups;
 mod pass;
 mod plan;
 mod predicate;

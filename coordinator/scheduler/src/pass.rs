@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::candidates::{Candidates, pick_once};
 use crate::class::{Class, Shape};
+use crate::groups::Groups;
 use crate::predicate::choose_devices;
 use crate::reason::count_reasons;
 use crate::reserve;
@@ -19,7 +20,7 @@ use crate::{
 /// What does not fit is passed over; see [`Limits::reserve_after_ms`] for what keeps it from
 /// starving. Equal demands are tried once: the cost is classes × nodes, not demands × nodes.
 pub fn schedule(cluster: &Cluster, queue: &[Demand], limits: &Limits) -> Plan {
-    Pass::run(cluster, queue, limits).plan()
+    Pass::run(cluster, queue, limits).plan(limits.reasons)
 }
 
 /// A pass after its last placement.
@@ -31,6 +32,7 @@ pub(crate) struct Pass<'a> {
     /// Places in the queue, in order.
     pub(crate) waiting: Vec<Unplaced>,
     pub(crate) reserved: Option<(usize, Vec<usize>)>,
+    groups: Groups,
 }
 
 /// A demand that got no place.
@@ -67,6 +69,7 @@ impl<'a> Pass<'a> {
             placements: Vec::new(),
             waiting: Vec::new(),
             reserved: None,
+            groups: Groups::default(),
         };
         for (&demand, &class) in order.iter().zip(&class_of) {
             let entry = &mut classes[class];
@@ -83,11 +86,20 @@ impl<'a> Pass<'a> {
         pass
     }
 
-    fn nodes_for(&self, entry: &mut Entry, typical: &Typical) -> Option<Vec<usize>> {
+    fn nodes_for(&mut self, entry: &mut Entry, typical: &Typical) -> Option<Vec<usize>> {
         if entry.exhausted {
             return None;
         }
         let nodes = match entry.members {
+            1 if Groups::serve(&entry.class) => {
+                let found = self.groups.pick(&self.view, &entry.class, typical);
+                debug_assert_eq!(
+                    found,
+                    pick_once(&self.view, &entry.class, typical),
+                    "nodes of one kind differ"
+                );
+                found
+            }
             1 => pick_once(&self.view, &entry.class, typical),
             _ => entry.candidates.pick(&self.view, &entry.class, typical),
         };
@@ -146,13 +158,17 @@ impl<'a> Pass<'a> {
         self.placements.iter().find(|placement| placement.task == *task)
     }
 
-    fn plan(self) -> Plan {
+    fn plan(self, with_reasons: bool) -> Plan {
         // Equal demands on the same side of the reservation share their reasons.
         let mut known: BTreeMap<(usize, bool), Arc<[ReasonCount]>> = BTreeMap::new();
+        let none: Arc<[ReasonCount]> = Arc::new([]);
         let waiting = self.waiting.iter().enumerate().map(|(ahead, &unplaced)| {
-            let reasons = known
-                .entry((unplaced.class, unplaced.behind_reservation))
-                .or_insert_with(|| count_reasons(&self, unplaced).into());
+            let reasons = match with_reasons {
+                true => known
+                    .entry((unplaced.class, unplaced.behind_reservation))
+                    .or_insert_with(|| count_reasons(&self, unplaced).into()),
+                false => &none,
+            };
             Waiting {
                 task: self.queue[unplaced.demand].key.clone(),
                 position: ahead + 1,

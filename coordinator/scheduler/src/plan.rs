@@ -39,7 +39,8 @@ pub struct Waiting {
     pub task: TaskKey,
     /// 1 for the first of those that wait.
     pub position: usize,
-    /// Why, as the nodes stand after the placements of this pass; each node counts once.
+    /// Why, as the nodes stand after the placements of this pass; each node counts once. Empty where
+    /// [`crate::Limits::reasons`] does not ask for them.
     pub reasons: Arc<[ReasonCount]>,
 }
 

@@ -95,7 +95,7 @@ fn queue() -> impl Strategy<Value = Vec<Demand>> {
     })
 }
 
-const LIMITS: Limits = Limits { now_ms: 1_000_000, reserve_after_ms: 600_000 };
+const LIMITS: Limits = Limits { now_ms: 1_000_000, reserve_after_ms: 600_000, reasons: true };
 
 /// The fleet after the placements, checking each as it goes.
 fn carry_out(cluster: &Cluster, queue: &[Demand], plan: &Plan) -> Result<Cluster, TestCaseError> {
@@ -183,6 +183,15 @@ proptest! {
             prop_assert_eq!(counted, cluster.nodes.len(), "each node counts once");
             behind |= plan.reservation.as_ref().is_some_and(|r| r.task == waiting.task);
         }
+    }
+
+    #[test]
+    fn without_reasons_the_plan_is_the_same(cluster in cluster(), queue in queue()) {
+        let mut plan = schedule(&cluster, &queue, &LIMITS);
+        for waiting in &mut plan.waiting {
+            waiting.reasons = std::sync::Arc::new([]);
+        }
+        prop_assert_eq!(schedule(&cluster, &queue, &Limits { reasons: false, ..LIMITS }), plan);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use runyard_state::State;
 use runyard_state::entity::TokenKind;
 use runyard_transport::token::{Kind, UserToken, verify};
 use runyard_transport::{ConnectInfo, Identity};
-use runyard_types::ProjectName;
+use runyard_types::{NodeName, ProjectName};
 use tonic::metadata::MetadataMap;
 use tonic::{Extensions, Request, Status};
 
@@ -49,6 +49,13 @@ pub(crate) fn user_by_header(state: &State, value: &str) -> Result<Principal, St
     Ok(Principal { name: known.name.clone(), token: known.id.clone() })
 }
 
+/// What an agent is told whose connection has outlived its certificate.
+pub(crate) fn certificate_over(node: &NodeName) -> Status {
+    Status::unauthenticated(format!(
+        "the certificate of node {node} has ended; it can only be renewed with it"
+    ))
+}
+
 /// Whether a caller may touch a project's blobs: users by their token, nodes by the work they hold there.
 pub(crate) fn blobs(
     core: &Core,
@@ -57,9 +64,11 @@ pub(crate) fn blobs(
     project: &ProjectName,
 ) -> Result<(), Status> {
     let view = core.truth.view();
-    if let Some(ConnectInfo { identity: Identity::Agent { node, fingerprint }, .. }) =
-        extensions.get::<ConnectInfo>()
-    {
+    let info = extensions.get::<ConnectInfo>();
+    if let Some(info @ ConnectInfo { identity: Identity::Agent { node, fingerprint }, .. }) = info {
+        if info.is_over(crate::clock::wall_ms()) {
+            return Err(certificate_over(node));
+        }
         let known = view.state.nodes.get(node).filter(|known| known.fingerprint == *fingerprint);
         let Some(known) = known else {
             return Err(Status::permission_denied("this node is not part of the group"));

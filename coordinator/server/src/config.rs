@@ -37,7 +37,7 @@ pub enum InitError {
     },
     #[error("cannot make the group's certificate authority")]
     Ca(#[from] CaError),
-    #[error("cannot write {}", path.display())]
+    #[error("cannot use the secret in {}", path.display())]
     Secret {
         path: PathBuf,
         #[source]
@@ -55,6 +55,16 @@ pub enum InitError {
     Missing { dir: PathBuf },
     #[error("{} is damaged: {what}; restore it from a copy", path.display())]
     Damaged { path: PathBuf, what: String },
+}
+
+impl InitError {
+    fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |error| {
+            let source = runyard_transport::explain_denied(&path, error);
+            Self::Io { path, source }
+        }
+    }
 }
 
 /// What `server init` made.
@@ -104,11 +114,7 @@ fn key_path(dir: &Path) -> PathBuf {
 
 /// Makes a new group of one in `dir`. The description is written last: a directory without it is none.
 pub fn init(dir: &Path) -> Result<Initialised, InitError> {
-    let io = |path: &Path| {
-        let path = path.to_owned();
-        move |source| InitError::Io { path, source }
-    };
-    fs_err::create_dir_all(dir).map_err(io(dir))?;
+    fs_err::create_dir_all(dir).map_err(InitError::io(dir))?;
     set_private(dir)?;
     if identity_path(dir).exists() {
         return Err(InitError::Exists { dir: dir.to_owned() });
@@ -157,14 +163,28 @@ pub fn init(dir: &Path) -> Result<Initialised, InitError> {
 
 fn set_private(dir: &Path) -> Result<(), InitError> {
     use std::os::unix::fs::PermissionsExt;
-    fs_err::set_permissions(dir, std::fs::Permissions::from_mode(0o700))
-        .map_err(|source| InitError::Io { path: dir.to_owned(), source })
+    fs_err::set_permissions(dir, std::fs::Permissions::from_mode(0o700)).map_err(InitError::io(dir))
+}
+
+/// Fails where this process can't write: said before anything is begun, with the folder's name.
+pub(crate) fn check_writable(dir: &Path) -> Result<(), InitError> {
+    let inner = [raft_dir(dir), store_dir(dir), read_model_dir(dir)];
+    for folder in
+        std::iter::once(dir.to_owned()).chain(inner.into_iter().filter(|one| one.exists()))
+    {
+        let probe = folder.join(format!(".probe.{:016x}", ulid::Ulid::generate().0 as u64));
+        fs_err::write(&probe, b"")
+            .and_then(|()| fs_err::remove_file(&probe))
+            .map_err(InitError::io(&folder))?;
+    }
+    Ok(())
 }
 
 /// Reads who the directory belongs to, with the authority's key.
 pub(crate) fn load(dir: &Path) -> Result<(Identity, Ca), InitError> {
     let path = identity_path(dir);
-    if !path.exists() {
+    // A folder that can't be looked into is not an empty one.
+    if !path.try_exists().map_err(InitError::io(&path))? {
         return Err(InitError::Missing { dir: dir.to_owned() });
     }
     let read = |path: &Path| {

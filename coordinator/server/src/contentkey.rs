@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use globset::{Glob, GlobSetBuilder};
 use runyard_blobs::{LocalStore, StoreError};
 use runyard_pipeline::Stage;
+use runyard_proto::v1::CodeFile;
 use runyard_state::entity::{ResolvedInput, ResolvedSource, Run, Task};
 use runyard_types::{Digest, ProjectName};
 use serde::{Deserialize, Serialize};
@@ -50,9 +51,23 @@ pub(crate) fn code_files(
     root: Digest,
     stage: &Stage,
 ) -> Result<BTreeMap<String, String>, StoreError> {
+    let tree = store.tree(project, root)?;
+    let files: Vec<CodeFile> = tree
+        .files
+        .iter()
+        .map(|file| CodeFile {
+            path: file.path.to_string(),
+            executable: file.executable,
+            chunks: file.chunks.iter().map(|chunk| chunk.id.to_string()).collect(),
+        })
+        .collect();
+    Ok(code_files_of(&files, stage))
+}
+
+/// The same of a listing, for a snapshot that is not in the store.
+pub(crate) fn code_files_of(files: &[CodeFile], stage: &Stage) -> BTreeMap<String, String> {
     let patterns = &stage.code;
     let requirements = stagespec::python_environment(stage).map(|python| python.requirements_path);
-    let tree = store.tree(project, root)?;
     let mut builder = GlobSetBuilder::new();
     for pattern in patterns {
         // The pipeline file was checked: a pattern that does not parse matches nothing.
@@ -64,8 +79,7 @@ pub(crate) fn code_files(
         }
     }
     let set = builder.build().unwrap_or_else(|_| globset::GlobSet::empty());
-    Ok(tree
-        .files
+    files
         .iter()
         .filter(|file| {
             let path = file.path.as_str();
@@ -78,11 +92,11 @@ pub(crate) fn code_files(
         .map(|file| {
             let mut hash = Digest::of(&[u8::from(file.executable)]).to_string();
             for chunk in &file.chunks {
-                hash = Digest::of(format!("{hash}{}", chunk.id).as_bytes()).to_string();
+                hash = Digest::of(format!("{hash}{chunk}").as_bytes()).to_string();
             }
-            (file.path.to_string(), hash)
+            (file.path.clone(), hash)
         })
-        .collect())
+        .collect()
 }
 
 /// What counts for a task: command, variables, parameters, matrix values, inputs, code, environment, outputs.

@@ -4,7 +4,9 @@
 //! and is found again: from the agents' reports, the log's events or the blob store.
 
 mod access;
+mod certificate;
 mod clock;
+mod commit;
 mod config;
 mod contentkey;
 mod core;
@@ -14,6 +16,7 @@ mod live;
 mod logs;
 mod readmodel;
 mod reconcile;
+mod revocation;
 mod run;
 mod services;
 mod session;
@@ -22,6 +25,8 @@ mod stagespec;
 mod truth;
 mod views;
 
+pub use commit::COMMIT;
+pub use certificate::RenewError;
 pub use config::{InitError, Initialised, ServerConfig, init};
 pub use reconcile::gate_child::gate_child_main;
 pub use run::{ServerError, Started, start};

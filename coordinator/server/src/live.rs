@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use runyard_proto::agent::{RevisionReport, ToAgent, WorkerReport};
 use runyard_proto::v1::Device;
@@ -26,6 +26,9 @@ struct Contact {
     devices: Vec<Device>,
 }
 
+/// Orphans of a node that are told apart; beyond, some must be stopped before others are listed.
+const ORPHANS_MAX: usize = 1_000;
+
 /// A revision of a deployment of a project.
 pub(crate) type RevisionKey = (ProjectName, DeploymentName, u32);
 
@@ -35,6 +38,10 @@ struct Inner {
     workers: BTreeMap<WorkerKey, WorkerReport>,
     revisions: BTreeMap<(RevisionKey, NodeName), RevisionReport>,
     next_session: u64,
+    /// When the whole queue was last considered, though the first of each stage had found no room.
+    looked_at_all: Option<Instant>,
+    /// Workers that a node has and nobody knows.
+    orphans: BTreeMap<NodeName, BTreeSet<WorkerKey>>,
     /// Projects whose work a node has had since this process leads: what is left of it may still be on its way.
     grants: BTreeSet<(NodeName, ProjectName)>,
 }
@@ -82,6 +89,8 @@ impl Live {
             contact.session = Some(SessionHandle { id, send });
             contact.heard = Instant::now();
             contact.reset = None;
+            // What its gateway did meanwhile it tells first of all.
+            inner.revisions.retain(|(_, of), _| of != node);
             id
         })
     }
@@ -168,6 +177,57 @@ impl Live {
         self.with(|inner| inner.workers.retain(|key, _| keep(key)));
     }
 
+    /// Notes a worker that a node has and nobody knows.
+    pub(crate) fn add_orphan(&self, node: &NodeName, key: WorkerKey) {
+        self.with(|inner| {
+            let orphans = inner.orphans.entry(node.clone()).or_default();
+            if orphans.len() < ORPHANS_MAX {
+                orphans.insert(key);
+            }
+        });
+    }
+
+    /// Notes that nothing is left of a worker.
+    pub(crate) fn drop_orphan(&self, node: &NodeName, key: &WorkerKey) {
+        self.with(|inner| {
+            if let Some(orphans) = inner.orphans.get_mut(node) {
+                orphans.remove(key);
+            }
+        });
+    }
+
+    /// Forgets a node that is no longer part of the group.
+    pub(crate) fn forget(&self, node: &NodeName) {
+        self.with(|inner| {
+            inner.contacts.remove(node);
+            inner.orphans.remove(node);
+            inner.revisions.retain(|(_, gateway), _| gateway != node);
+            inner.grants.retain(|(owner, _)| owner != node);
+        });
+    }
+
+    /// Forgets a node's: a hello names them all again.
+    pub(crate) fn clear_orphans(&self, node: &NodeName) {
+        self.with(|inner| drop(inner.orphans.remove(node)));
+    }
+
+    pub(crate) fn orphans(&self, node: &NodeName) -> BTreeSet<WorkerKey> {
+        self.with(|inner| inner.orphans.get(node).cloned().unwrap_or_default())
+    }
+
+    /// Projects whose work the node has had.
+    pub(crate) fn projects(&self, node: &NodeName) -> Vec<ProjectName> {
+        self.with(|inner| {
+            let own = inner.grants.iter().filter(|(owner, _)| owner == node);
+            own.map(|(_, project)| project.clone()).collect()
+        })
+    }
+
+    /// Forgets revisions that are no longer of interest.
+    pub(crate) fn retain_revisions(&self, keep: impl Fn(&RevisionKey) -> bool) {
+        self.with(|inner| inner.revisions.retain(|(key, _), _| keep(key)));
+    }
+
     pub(crate) fn set_revision(&self, node: &NodeName, key: RevisionKey, report: RevisionReport) {
         self.with(|inner| drop(inner.revisions.insert((key, node.clone()), report)));
     }
@@ -184,7 +244,65 @@ impl Live {
         })
     }
 
+    /// What the gateway of a node says of a revision in its open session.
+    pub(crate) fn revision_at(&self, node: &NodeName, key: &RevisionKey) -> Option<RevisionReport> {
+        self.with(|inner| {
+            inner.contacts.get(node)?.session.as_ref()?;
+            inner.revisions.get(&(key.clone(), node.clone())).cloned()
+        })
+    }
+
+    /// Whether the whole queue was not considered for so long; it is now.
+    pub(crate) fn may_look_at_all(&self, every: Duration) -> bool {
+        self.with(|inner| {
+            let due = inner.looked_at_all.is_none_or(|at| at.elapsed() >= every);
+            if due {
+                inner.looked_at_all = Some(Instant::now());
+            }
+            due
+        })
+    }
+
     pub(crate) fn notify(&self) {
         self.reports.send_modify(|count| *count += 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f28_a_report_that_was_overtaken_erases_no_result() {
+        use runyard_proto::agent::{Phase, Result};
+        let live = Live::new();
+        let key = WorkerKey::parse(&ProjectName::default_project(), "a-1/b.1:0").expect("a key");
+        let result = Some(Result { succeeded: true, ..Result::default() });
+        let at = |phase: Phase, result| WorkerReport {
+            phase: phase.into(),
+            result,
+            ..WorkerReport::default()
+        };
+        live.set_worker(key.clone(), at(Phase::Finished, result));
+        live.set_worker(key.clone(), at(Phase::Running, None));
+        assert!(live.worker(&key).expect("known").result.is_some());
+        live.set_worker(key.clone(), at(Phase::Released, None));
+        assert_eq!(live.worker(&key).expect("known").phase, Phase::Released as i32);
+    }
+
+    #[test]
+    fn reports_of_revisions_that_are_over_are_forgotten() {
+        let live = Live::new();
+        let node: NodeName = "n1".parse().expect("a name");
+        let key = |number| {
+            let deployment: DeploymentName = "digits".parse().expect("a name");
+            (ProjectName::default_project(), deployment, number)
+        };
+        for number in 1..=3 {
+            live.set_revision(&node, key(number), RevisionReport::default());
+        }
+        live.retain_revisions(|(_, _, number)| *number == 3);
+        let left = |number| live.revision(&key(number)).len();
+        assert_eq!((left(1), left(2), left(3)), (0, 0, 1));
     }
 }

@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use runyard_blobs::{BlobService, LocalStore, StoreError};
-use runyard_consensus::{Config, GroupId, OsDisk, PeerId, StartError};
+use runyard_consensus::{Config, Fatal, FatalHook, GroupId, OsDisk, PeerId, StartError};
 use runyard_proto::agent::agent_server::AgentServer;
 use runyard_proto::agent::enrol_server::EnrolServer;
 use runyard_proto::v1::blobs_server::BlobsServer;
@@ -17,10 +17,11 @@ use runyard_state::entity::TokenKind;
 use runyard_state::{Command, CreateToken};
 use runyard_transport::limits::{MESSAGE_BYTES_MAX, server};
 use runyard_transport::server_tls::ListenError;
-use runyard_transport::{Audience, listen, task};
+use runyard_transport::{Audience, listen, raise_descriptor_limit, task};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::certificate::{self, Certificate};
 use crate::config::{self, InitError, ServerConfig};
 use crate::core::{Core, Group};
 use crate::live::Live;
@@ -29,7 +30,7 @@ use crate::readmodel::ReadModel;
 use crate::services::{FleetService, ModelsService, RunsService};
 use crate::session::{AgentService, EnrolService};
 use crate::truth::{Machine, Published, Truth};
-use crate::{access, http, reconcile};
+use crate::{access, http, reconcile, revocation};
 
 /// How long the log's replay may take before the start is given up.
 const REPLAY_MAX: Duration = Duration::from_secs(600);
@@ -49,6 +50,9 @@ pub enum ServerError {
     },
     #[error("the log in {} was not replayed within {} s", dir.display(), REPLAY_MAX.as_secs())]
     Replay { dir: PathBuf },
+    /// The log has an entry that this program does not understand.
+    #[error("{0}")]
+    Stopped(String),
     #[error("cannot open the blob store in {}", dir.display())]
     Store {
         dir: PathBuf,
@@ -59,6 +63,8 @@ pub enum ServerError {
     Listen(#[from] ListenError),
     #[error("cannot make the server's certificate")]
     Certificate(#[from] runyard_transport::ca::CaError),
+    #[error(transparent)]
+    Renew(#[from] certificate::RenewError),
     #[error("serving broke off")]
     Serve(#[source] tonic::transport::Error),
     #[error("a background thread was lost while {0}")]
@@ -73,27 +79,34 @@ pub struct Started {
     serving: tokio::task::JoinHandle<Result<(), tonic::transport::Error>>,
     tracker: TaskTracker,
     stop: CancellationToken,
+    stopped: Arc<OnceLock<String>>,
     core: Core,
 }
 
 /// Starts a coordinator; it serves when this returns.
 pub async fn start(config: ServerConfig, stop: CancellationToken) -> Result<Started, ServerError> {
+    // Before the listener asks how many connections it may keep.
+    raise_descriptor_limit();
     let (identity, ca) = config::load(&config.dir)?;
+    config::check_writable(&config.dir)?;
     let published = Published::new();
     let machine = Machine::new(Arc::clone(&published));
     let raft_dir = config::raft_dir(&config.dir);
     let group_number = ulid::Ulid::from_string(&identity.group).map_or(0, |group| group.0);
+    let stopped = Arc::new(OnceLock::new());
     let consensus = {
-        let settings = Config::new(raft_dir.clone(), GroupId(group_number), PeerId(identity.peer));
-        let dir = raft_dir.clone();
+        let mut settings =
+            Config::new(raft_dir.clone(), GroupId(group_number), PeerId(identity.peer));
+        settings.on_fatal = on_fatal(settings.on_fatal, &stopped, &stop);
+        let (dir, stopped) = (raft_dir.clone(), Arc::clone(&stopped));
         tokio::task::spawn_blocking(move || {
             let handle = runyard_consensus::start(settings, Arc::new(OsDisk), machine).map_err(
                 |source| ServerError::Consensus { dir: dir.clone(), source: Box::new(source) },
             )?;
-            if handle.wait_ready(REPLAY_MAX) {
-                Ok(handle)
-            } else {
-                Err(ServerError::Replay { dir })
+            match (handle.wait_ready(REPLAY_MAX), stopped.get()) {
+                (true, _) => Ok(handle),
+                (false, Some(why)) => Err(ServerError::Stopped(why.clone())),
+                (false, None) => Err(ServerError::Replay { dir }),
             }
         })
         .await
@@ -118,6 +131,7 @@ pub async fn start(config: ServerConfig, stop: CancellationToken) -> Result<Star
     hosts.push("localhost".to_owned());
     let tls = ca.issue_server(&hosts, SystemTime::now())?;
     let listener = listen(config.listen, Audience::UsersAndAgents, &tls).await?;
+    let certificate = Certificate::new(hosts, listener.reloader(), &tls)?;
     let address = listener.local_addr();
     let host = config.hosts.first().cloned().unwrap_or_else(|| address.ip().to_string());
     let read_model = ReadModel::open(&config::read_model_dir(&config.dir));
@@ -150,6 +164,10 @@ pub async fn start(config: ServerConfig, stop: CancellationToken) -> Result<Star
         "read-model",
         tracker.track_future(crate::readmodel::follow(core.clone(), stop.clone())),
     ));
+    drop(task::spawn(
+        "certificate",
+        tracker.track_future(certificate::keep(certificate, core.clone(), stop.clone())),
+    ));
     let routes = routes(&core);
     let stopping = stop.clone();
     let serving = task::spawn("serve", async move {
@@ -159,7 +177,7 @@ pub async fn start(config: ServerConfig, stop: CancellationToken) -> Result<Star
             .await
     });
     tracing::info!(%address, group = identity.group, "serving");
-    Ok(Started { address, serving, tracker, stop, core })
+    Ok(Started { address, serving, tracker, stop, stopped, core })
 }
 
 impl Started {
@@ -170,7 +188,7 @@ impl Started {
 
     /// Serves until the stop token is cancelled, then lets calls end.
     pub async fn wait(self) -> Result<(), ServerError> {
-        let Self { serving, tracker, stop, core, .. } = self;
+        let Self { serving, tracker, stop, stopped, core, .. } = self;
         let mut serving = serving;
         tokio::select! {
             // Cancel-safe: the handle is kept and awaited below.
@@ -187,8 +205,26 @@ impl Started {
         let _ = tokio::time::timeout(DRAIN, tracker.wait()).await;
         serving.abort();
         drop(core);
-        Ok(())
+        stopped.get().map_or(Ok(()), |why| Err(ServerError::Stopped(why.clone())))
     }
+}
+
+/// What ends the process where nothing may be written any more; one that is only too old for its log stops in
+/// order, and says so.
+fn on_fatal(
+    abort: FatalHook,
+    stopped: &Arc<OnceLock<String>>,
+    stop: &CancellationToken,
+) -> FatalHook {
+    let (stopped, stop) = (Arc::clone(stopped), stop.clone());
+    Arc::new(move |fatal| match fatal {
+        Fatal::CannotApply { .. } => {
+            tracing::error!(error = %fatal, "consensus stops the coordinator");
+            let _ = stopped.set(fatal.to_string());
+            stop.cancel();
+        }
+        Fatal::Disk { .. } | Fatal::Broken(_) => abort(fatal),
+    })
 }
 
 /// The admin's token of `server init`, known from the first start on.
@@ -241,5 +277,6 @@ fn routes(core: &Core) -> tonic::service::Routes {
             AgentServer::new(AgentService::new(core.clone()))
                 .max_decoding_message_size(MESSAGE_BYTES_MAX),
         );
-    routes
+    let guard = axum::middleware::from_fn_with_state(core.clone(), revocation::guard);
+    tonic::service::Routes::from(routes.into_axum_router().layer(guard))
 }

@@ -30,13 +30,32 @@ pub(crate) fn find(core: &Core, project: &ProjectName, key: &Digest) -> Option<C
     whole.then_some(cached)
 }
 
-/// Remembers what an attempt left, if it succeeded and its stage may be cached.
-pub(crate) async fn remember(core: &Core, attempt: &AttemptKey) {
+/// Remembers what attempts left that succeeded and whose stage may be cached.
+pub(crate) async fn remember(core: &Core, attempts: &[AttemptKey]) {
     let view = core.truth.view();
-    let Some((task, ended)) = view.state.attempt(attempt) else { return };
-    let Some(key) = task.content_key else { return };
-    if task.state != TaskState::Succeeded || !may_cache(&view.state, task) {
+    let left: Vec<_> = attempts.iter().filter_map(|attempt| left(&view.state, attempt)).collect();
+    drop(view);
+    if left.is_empty() {
         return;
+    }
+    let store = core.store.clone();
+    let storing = tokio::task::spawn_blocking(move || {
+        for (project, key, cached) in left {
+            // A result that is not cached costs time, not truth.
+            if let Err(error) = store.ac_put(&project, &key, &encode(&cached)) {
+                tracing::warn!(attempt = cached.attempt, %error, "the result could not be cached");
+            }
+        }
+    });
+    let _ = storing.await;
+}
+
+/// What an attempt left, and under which key it is found again.
+fn left(state: &State, attempt: &AttemptKey) -> Option<(ProjectName, Digest, Cached)> {
+    let (task, ended) = state.attempt(attempt)?;
+    let key = task.content_key?;
+    if task.state != TaskState::Succeeded || !may_cache(state, task) {
+        return None;
     }
     let cached = Cached {
         version: 1,
@@ -44,14 +63,7 @@ pub(crate) async fn remember(core: &Core, attempt: &AttemptKey) {
         at_ms: ended.ended_at.map_or(0, |at| at.0),
         result: task.result.clone(),
     };
-    let project = attempt.task.project.clone();
-    let store = core.store.clone();
-    let stored =
-        tokio::task::spawn_blocking(move || store.ac_put(&project, &key, &encode(&cached))).await;
-    // A result that is not cached costs time, not truth.
-    if let Ok(Err(error)) = stored {
-        tracing::warn!(%attempt, %error, "the result could not be cached");
-    }
+    Some((attempt.task.project.clone(), key, cached))
 }
 
 fn may_cache(state: &State, task: &Task) -> bool {

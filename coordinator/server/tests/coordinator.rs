@@ -6,7 +6,7 @@ use std::time::Duration;
 use runyard_proto::agent::agent_client::AgentClient;
 use runyard_proto::agent::enrol_client::EnrolClient;
 use runyard_proto::agent::{
-    DesiredSet, Exit, FromAgent, Hello, Inventory, JoinRequest, Phase, Report,
+    DesiredSet, DesiredWorker, Exit, FromAgent, Hello, Inventory, JoinRequest, Phase, Report,
     Result as WorkerResult, ToAgent, WorkerReport, from_agent, to_agent,
 };
 use runyard_proto::v1::fleet_client::FleetClient;
@@ -88,7 +88,12 @@ struct Agent {
 }
 
 impl Agent {
+    /// An agent that holds no worker back, as one of an earlier version.
     async fn join(coordinator: &Coordinator, node: &str) -> Self {
+        Self::join_as(coordinator, node, false).await
+    }
+
+    async fn join_as(coordinator: &Coordinator, node: &str, chains: bool) -> Self {
         let request = CreateTokenRequest { kind: "agent".into(), name: node.into(), ttl_ms: 0 };
         let token = coordinator
             .fleet()
@@ -134,6 +139,7 @@ impl Agent {
             }),
             version: "test".into(),
             protocol: 1,
+            chains,
             ..Default::default()
         };
         send.send(FromAgent { message: Some(from_agent::Message::Hello(hello)) })
@@ -219,6 +225,105 @@ async fn wait_state(runs: &mut RunsClient<Authed>, run: &str, state: &str) {
     };
     let waited = tokio::time::timeout(DEADLINE, wait).await;
     assert!(waited.is_ok(), "{run} is {last}, not {state}");
+}
+
+/// Two of its tasks fit on a node of the tests.
+const MANY: &str = "version: 1\nname: many\nstages:\n  short:\n    run: 'true'\n    cache: false\n    resources: { cpu: 2 }\n    matrix: { axes: { n: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9] } }\n";
+
+/// Does what the sets say, each worker as soon as it may, until nothing is left to do. Of those that wait for
+/// another's room, the most that were seen at one time.
+async fn work_off(agent: &mut Agent, tasks: usize) -> usize {
+    let (mut done, mut most) = (std::collections::BTreeSet::new(), 0);
+    while done.len() < tasks {
+        let known = done.clone();
+        let set = agent.desired(|set| set.workers.iter().any(|w| !known.contains(&w.key))).await;
+        let live = |worker: &&DesiredWorker| !done.contains(&worker.key);
+        let behind = set.workers.iter().filter(live).filter(|w| !w.after.is_empty()).count();
+        let with_room = set.workers.iter().filter(live).count() - behind;
+        assert!(with_room <= 2, "the node has room for two: {set:?}");
+        most = most.max(behind);
+        let mut reports = Vec::new();
+        // One has its room, and then, before a word of the coordinator, each whose turn it is.
+        for _ in 0..set.workers.len() {
+            for worker in &set.workers {
+                let may = worker.after.is_empty() || done.contains(&worker.after);
+                if may && done.insert(worker.key.clone()) {
+                    // The last comes first: the coordinator puts them in order.
+                    reports.insert(0, released(&worker.key, true));
+                }
+            }
+        }
+        let report = Report { workers: reports, ..Default::default() };
+        let message = FromAgent { message: Some(from_agent::Message::Report(report)) };
+        agent.send.send(message).await.expect("sent");
+    }
+    most
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn short_tasks_are_placed_ahead_for_an_agent_that_holds_them_back() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut coordinator = Coordinator::new(dir.path()).await;
+    let mut agent = Agent::join_as(&coordinator, "node-1", true).await;
+    let mut runs = coordinator.runs().await;
+    let run = runs.submit(submission(MANY)).await.expect("submitted").into_inner().run;
+    assert!(work_off(&mut agent, 10).await > 0, "none was placed ahead");
+    wait_state(&mut runs, &run, "succeeded").await;
+    let request = GetRunRequest { project: String::new(), run };
+    let view = runs.get(request).await.expect("the run").into_inner();
+    for task in &view.stages[0].tasks {
+        assert_eq!(task.attempts.len(), 1, "none was tried twice: {task:?}");
+        assert!(task.started_ms > 0, "it ran: {task:?}");
+    }
+    coordinator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_another_says_so_and_is_given_back_when_that_one_takes_long() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut coordinator = Coordinator::new(dir.path()).await;
+    let mut agent = Agent::join_as(&coordinator, "node-1", true).await;
+    let mut runs = coordinator.runs().await;
+    let run = runs.submit(submission(MANY)).await.expect("submitted").into_inner().run;
+    let first = agent.desired(|set| set.workers.len() == 2).await.workers[0].key.clone();
+    agent.report(released(&first, true)).await;
+    let set = agent.desired(|set| set.workers.iter().any(|w| !w.after.is_empty())).await;
+    let behind = set.workers.iter().find(|w| !w.after.is_empty()).expect("one waits").clone();
+    let (task, before) = (behind.key.rsplit_once('.'), behind.after.rsplit_once('.'));
+    let (task, before) = (task.expect("a key").0, before.expect("a key").0);
+    let request = GetRunRequest { project: String::new(), run: run.clone() };
+    let view = runs.get(request.clone()).await.expect("the run").into_inner();
+    let shown = view.stages[0].tasks.iter().find(|one| one.key == task).expect("the task");
+    assert_eq!(shown.state, "queued");
+    assert_eq!(shown.reason, format!("queued on node node-1 behind {before}"));
+    let target = WhyRequest { project: String::new(), target: task.into() };
+    let why = runs.why(target).await.expect("why").into_inner().sentence;
+    assert!(why.contains("node-1") && why.contains(before), "{why}");
+
+    // Those with a room go on; nobody waits behind them for ever.
+    let set = agent.desired(|set| set.tombstones.iter().any(|stop| stop.key == behind.key)).await;
+    let tombstone = set.tombstones.iter().find(|stop| stop.key == behind.key).expect("it is there");
+    assert!(tombstone.reason.contains("given back"), "{tombstone:?}");
+    let unstarted = WorkerReport { exit: None, ..released(&behind.key, false) };
+    agent.report(unstarted).await;
+    let gone = |set: &DesiredSet| set.workers.iter().all(|worker| worker.key != behind.key);
+    agent.desired(gone).await;
+    let view = runs.get(request).await.expect("the run").into_inner();
+    let shown = view.stages[0].tasks.iter().find(|one| one.key == task).expect("the task");
+    assert_eq!((shown.state.as_str(), shown.attempts.len()), ("queued", 1), "{shown:?}");
+    coordinator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_one_version_behind_is_given_only_what_has_room() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut coordinator = Coordinator::new(dir.path()).await;
+    let mut agent = Agent::join(&coordinator, "node-1").await;
+    let mut runs = coordinator.runs().await;
+    let run = runs.submit(submission(MANY)).await.expect("submitted").into_inner().run;
+    assert_eq!(work_off(&mut agent, 10).await, 0);
+    wait_state(&mut runs, &run, "succeeded").await;
+    coordinator.stop().await;
 }
 
 const TWO: &str = "version: 1\nname: two\nstages:\n  a:\n    run: echo a\n    cache: false\n  b:\n    needs: a\n    run: echo b\n    cache: false\n";

@@ -51,6 +51,9 @@ pub enum Command {
     NodeHello(Box<NodeHello>),
     SetLiveness(SetLiveness),
     SetEligibility(SetEligibility),
+    SetOrphans(SetOrphans),
+    StopOrphan(StopOrphan),
+    RemoveNode(RemoveNode),
     CreateToken(CreateToken),
     RevokeToken(RevokeToken),
 }
@@ -154,6 +157,9 @@ pub struct Placement {
     pub task: TaskKey,
     /// In order of rank.
     pub workers: Vec<WorkerPlacement>,
+    /// The attempt on the same node for whose room it waits there; it takes none of its own.
+    #[serde(default)]
+    pub after: Option<runyard_types::AttemptKey>,
 }
 
 /// Where one worker is to run.
@@ -214,6 +220,9 @@ pub struct StopAttempt {
     pub attempt: runyard_types::AttemptKey,
     pub cause: Cause,
     pub reason: String,
+    /// Only while it waits for the room of another; the task is queued again, and that was no try.
+    #[serde(default)]
+    pub give_back: bool,
 }
 
 /// Ends a gate or deploy stage that cannot be carried out.
@@ -254,6 +263,10 @@ pub struct DecideGate {
     /// What happens to an inconclusive verdict.
     pub inconclusive: Inconclusive,
     pub promote: Option<Promotion>,
+    /// The model that the candidate was compared with, if there was one: a verdict against another than the one
+    /// that stands there when it arrives is worth nothing.
+    #[serde(default)]
+    pub champion: Option<Digest>,
 }
 
 /// What a passed gate moves.
@@ -385,6 +398,9 @@ pub struct NodeHello {
     pub gateway: String,
     pub platform: String,
     pub mounts: Vec<String>,
+    /// The agent holds a worker back until the one before it is gone.
+    #[serde(default)]
+    pub chains: bool,
     /// Workers whose folder the agent has.
     pub workers: Vec<WorkerKey>,
 }
@@ -394,8 +410,32 @@ pub struct NodeHello {
 pub struct SetLiveness {
     pub node: NodeName,
     pub liveness: Liveness,
-    /// Workers that the node reported and nobody knows.
-    pub orphans: Option<Vec<String>>,
+}
+
+/// Workers that a node has and that nobody knows, as after a group was restored from an older state: all of
+/// them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetOrphans {
+    pub node: NodeName,
+    pub orphans: Vec<WorkerKey>,
+}
+
+/// An operator asks a worker that nobody knows to end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopOrphan {
+    pub node: NodeName,
+    pub worker: WorkerKey,
+    pub reason: String,
+    pub principal: String,
+}
+
+/// Forgets a node: its certificate opens nothing any more, and its name is free.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoveNode {
+    pub node: NodeName,
+    /// Also one that is heard, or has workers: these are given up.
+    pub force: bool,
+    pub principal: String,
 }
 
 /// An operator opens, cordons or drains a node.

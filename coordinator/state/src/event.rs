@@ -150,6 +150,21 @@ pub enum EventKind {
         reason: String,
         principal: String,
     },
+    NodeOrphans {
+        node: NodeName,
+        workers: Vec<String>,
+    },
+    OrphanStopping {
+        node: NodeName,
+        worker: String,
+        principal: String,
+        reason: String,
+    },
+    NodeRemoved {
+        node: NodeName,
+        principal: String,
+        gave_up: u32,
+    },
     TokenCreated {
         id: String,
         kind: String,
@@ -191,6 +206,9 @@ impl EventKind {
             Self::NodeJoined { .. } => "node.joined",
             Self::NodeLiveness { .. } => "node.liveness",
             Self::NodeEligibility { .. } => "node.eligibility",
+            Self::NodeOrphans { .. } => "node.orphans",
+            Self::OrphanStopping { .. } => "node.orphan_stopping",
+            Self::NodeRemoved { .. } => "node.removed",
             Self::TokenCreated { .. } => "token.created",
             Self::TokenRevoked { .. } => "token.revoked",
         }
@@ -227,7 +245,10 @@ impl EventKind {
             }
             Self::NodeJoined { node }
             | Self::NodeLiveness { node, .. }
-            | Self::NodeEligibility { node, .. } => node.to_string(),
+            | Self::NodeEligibility { node, .. }
+            | Self::NodeOrphans { node, .. }
+            | Self::OrphanStopping { node, .. }
+            | Self::NodeRemoved { node, .. } => node.to_string(),
             Self::TokenCreated { id, .. } | Self::TokenRevoked { id, .. } => id.clone(),
         }
     }
@@ -261,6 +282,9 @@ impl EventKind {
             | Self::NodeJoined { .. }
             | Self::NodeLiveness { .. }
             | Self::NodeEligibility { .. }
+            | Self::NodeOrphans { .. }
+            | Self::OrphanStopping { .. }
+            | Self::NodeRemoved { .. }
             | Self::TokenCreated { .. }
             | Self::TokenRevoked { .. } => None,
         }
@@ -337,6 +361,20 @@ impl EventKind {
             Self::NodeEligibility { eligibility, reason, principal, .. } => {
                 format!("{eligibility} by {principal}{}", because(reason))
             }
+            Self::NodeOrphans { workers, .. } => match workers.as_slice() {
+                [] => "has no unknown worker any more".into(),
+                [first, ..] => format!(
+                    "has {} worker(s) that nobody knows, such as {first}; they run until `runyard nodes stop-orphan`",
+                    workers.len()
+                ),
+            },
+            Self::OrphanStopping { worker, principal, reason, .. } => {
+                format!("its orphan {worker} is stopped by {principal}{}", because(reason))
+            }
+            Self::NodeRemoved { principal, gave_up, .. } => match gave_up {
+                0 => format!("removed by {principal}"),
+                n => format!("removed by {principal}; {n} workers were given up"),
+            },
             Self::TokenCreated { kind, principal, .. } => {
                 format!("{kind} token created by {principal}")
             }

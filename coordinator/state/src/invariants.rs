@@ -15,6 +15,7 @@ pub struct Violation(pub String);
 pub fn check_invariants(state: &State) -> Vec<Violation> {
     let mut found = Vec::new();
     check_allocations(state, &mut found);
+    check_chains(state, &mut found);
     check_tasks(state, &mut found);
     check_runs(state, &mut found);
     check_deployments(state, &mut found);
@@ -36,8 +37,10 @@ fn check_allocations(state: &State, found: &mut Vec<Violation>) {
                     rank: rank as u32,
                 };
                 let held = used.entry(worker.node.clone()).or_default();
-                held.cpu.0 += task.resources.cpu.0;
-                held.memory.0 += task.resources.memory.0;
+                if attempt.after.is_none() {
+                    held.cpu.0 += task.resources.cpu.0;
+                    held.memory.0 += task.resources.memory.0;
+                }
                 for uuid in &worker.devices {
                     if let Some(other) = held.devices.insert(uuid.clone(), key.clone()) {
                         found.push(Violation(format!(
@@ -67,6 +70,43 @@ fn check_allocations(state: &State, found: &mut Vec<Violation>) {
     found.extend(
         used.into_keys().map(|node| Violation(format!("a worker is on the unknown node {node}"))),
     );
+}
+
+/// Who waits for another's room waits for a worker that is still there, alone, with the same needs and on the
+/// same node; the node's list says the same.
+fn check_chains(state: &State, found: &mut Vec<Violation>) {
+    let mut next: BTreeMap<&NodeName, BTreeMap<AttemptKey, AttemptKey>> = BTreeMap::new();
+    for task in state.tasks.values() {
+        for attempt in task.attempts.iter().filter(|attempt| !attempt.is_released()) {
+            let (Some(before), Some(worker)) = (&attempt.after, attempt.workers.first()) else {
+                continue;
+            };
+            let key = AttemptKey { task: task.key.clone(), number: attempt.number };
+            let alike = state.attempt(before).is_some_and(|(other, ahead)| {
+                ahead.workers.len() == 1
+                    && !ahead.is_released()
+                    && ahead.workers[0].node == worker.node
+                    && other.resources == task.resources
+                    && other.key.parent == task.key.parent
+            });
+            if !alike || attempt.workers.len() != 1 || !worker.devices.is_empty() {
+                found
+                    .push(Violation(format!("{key} waits for {before}, which has no room for it")));
+            }
+            if attempt.go || worker.phase == WorkerPhase::Running {
+                found.push(Violation(format!("{key} runs before {before} is released")));
+            }
+            next.entry(&worker.node).or_default().insert(before.clone(), key);
+        }
+    }
+    for node in state.nodes.values() {
+        if next.remove(&node.name).unwrap_or_default() != node.next {
+            found.push(Violation(format!(
+                "node {} lists other attempts behind others: {:?}",
+                node.name, node.next
+            )));
+        }
+    }
 }
 
 fn check_tasks(state: &State, found: &mut Vec<Violation>) {
@@ -141,8 +181,11 @@ fn check_runs(state: &State, found: &mut Vec<Violation>) {
     let mut counted: BTreeSet<&TaskKey> = BTreeSet::new();
     for ((project, name), run) in state.runs.iter() {
         for (stage, progress) in &run.stages {
-            let mut actual =
-                StageProgress { auxiliary: progress.auxiliary, ..StageProgress::default() };
+            let mut actual = StageProgress {
+                auxiliary: progress.auxiliary,
+                took_ms: progress.took_ms.clone(),
+                ..StageProgress::default()
+            };
             for task in state.stage_tasks(project, name, stage) {
                 *actual.slot(task.state) += 1;
                 counted.insert(&task.key);

@@ -12,6 +12,7 @@ mod refusal;
 mod stamp;
 mod state;
 
+pub use apply::CHAIN_MAX;
 pub use command::*;
 pub use event::{Event, EventKind, EventNumber};
 pub use invariants::{Violation, check_invariants};

@@ -6,7 +6,7 @@ use rpds::{RedBlackTreeMapSync, RedBlackTreeSetSync};
 use runyard_pipeline::StageKind;
 use runyard_types::{
     AttemptKey, DeploymentName, Digest, DurationMs, ModelName, NodeName, PipelineName, ProjectName,
-    RunName, StageName, TaskKey, Uid, WorkerKey,
+    RunName, StageName, TaskKey, TimestampMs, Uid, WorkerKey,
 };
 use serde::{Deserialize, Serialize};
 
@@ -79,6 +79,9 @@ pub struct State {
     /// The highest run number given, by pipeline.
     pub(crate) numbers: RedBlackTreeMapSync<(ProjectName, PipelineName), u64>,
     pub(crate) remembered: RedBlackTreeMapSync<(String, Uid), Remembered>,
+    /// The newest date of a key that was forgotten: what is as old may have been used.
+    #[serde(default)]
+    pub(crate) keys_floor: TimestampMs,
     /// The same keys in the order in which they are forgotten.
     pub(crate) forgotten_at: RedBlackTreeSetSync<(DurationMs, String, Uid)>,
     /// Stages with waiting tasks whose needs are at their end.
@@ -108,6 +111,7 @@ impl Default for State {
             events_floor: (0, 0),
             numbers: RedBlackTreeMapSync::new_sync(),
             remembered: RedBlackTreeMapSync::new_sync(),
+            keys_floor: TimestampMs(0),
             forgotten_at: RedBlackTreeSetSync::new_sync(),
             resolvable: RedBlackTreeSetSync::new_sync(),
             queued: RedBlackTreeSetSync::new_sync(),

@@ -21,6 +21,7 @@ use runyard_types::{
     AttemptKey, ByteSize, Cause, CpuMilli, Digest, NodeName, Outcome, TaskKey, WorkerKey,
 };
 
+use crate::chain::{self, before};
 use crate::cluster;
 use crate::random::Random;
 use crate::server::Server;
@@ -92,6 +93,14 @@ impl Server {
     fn ingest(&mut self, now: u64, node: &NodeName, workers: Vec<Told>) -> Result<(), Fatal> {
         let mut commands = Vec::new();
         let mut ended = Vec::new();
+        let mut gone: Vec<AttemptKey> = Vec::new();
+        let mut workers = workers;
+        // Those before that others wait for: these may run by then.
+        workers.sort_by_key(|told| {
+            self.state()
+                .worker(&told.key)
+                .map_or(0, |(attempt, _)| before(self.state(), attempt).len())
+        });
         for told in workers {
             let key = told.key.clone();
             // Reports may come late: what is known only goes forward.
@@ -101,6 +110,12 @@ impl Server {
             let Some((attempt, worker)) = self.state().worker(&key) else { continue };
             let attempt = attempt.clone();
             let (phase, released) = (worker.phase, told.status.phase == Phase::Released);
+            let runs = matches!(told.status.phase, Phase::Running | Phase::Publishing);
+            let room = before(self.state(), &attempt).iter().all(|before| gone.contains(before));
+            // It ran, so those before it are gone: it is told again once they have said so.
+            if (runs || told.ended_at > 0) && !room {
+                continue;
+            }
             let port = told.status.port;
             let step = match told.status.phase {
                 Phase::Prepared if phase < WorkerPhase::Prepared => WorkerStep::Prepared { port },
@@ -119,6 +134,9 @@ impl Server {
                     continue;
                 }
                 ended.push(key.attempt.clone());
+            }
+            if released {
+                gone.push(key.attempt.clone());
             }
             let items = vec![(key, step)];
             commands.push(Command::ReportWorkers(ReportWorkers { node: node.clone(), items }));
@@ -144,7 +162,7 @@ impl Server {
             return (failed.is_some() && attempt.stop.is_none()).then(|| {
                 let (attempt, cause) = (key.clone(), Cause::Error);
                 let reason = "another worker of the gang ended".to_owned();
-                Command::StopAttempt(StopAttempt { attempt, cause, reason })
+                Command::StopAttempt(StopAttempt { attempt, cause, reason, give_back: false })
             });
         }
         let decisive = failed.or_else(|| all.iter().flatten().next())?;
@@ -191,6 +209,8 @@ impl Server {
         let gates = gates(self.state(), random);
         self.propose(now, gates)?;
         self.place(now)?;
+        let given_back = chain::give_back(self.state(), random);
+        self.propose(now, given_back)?;
         let unsettled = self.state().unsettled.clone();
         self.live.retain(|key, _| unsettled.contains(&key.attempt));
         Ok(self.push_sets(now))
@@ -203,7 +223,8 @@ impl Server {
         }
         let limits = Limits { now_ms: self.state().clock.wall.0, ..Limits::default() };
         let plan = schedule(&cluster::cluster(self.state()), &demands, &limits);
-        let placements: Vec<Placement> = plan
+        let behind = chain::behind(self.state(), plan.waiting.iter().map(|waiting| &waiting.task));
+        let mut placements: Vec<Placement> = plan
             .placements
             .into_iter()
             .map(|placement| {
@@ -212,9 +233,10 @@ impl Server {
                     devices: w.devices,
                 };
                 let workers = placement.workers.into_iter().map(worker).collect();
-                Placement { task: placement.task, workers }
+                Placement { task: placement.task, workers, after: None }
             })
             .collect();
+        placements.extend(behind);
         if !placements.is_empty() {
             self.propose(now, vec![Command::Place(placements)])?;
         }
@@ -226,7 +248,7 @@ impl Server {
         for node in self.state().nodes.values() {
             let set = |liveness| {
                 let node = node.name.clone();
-                Command::SetLiveness(SetLiveness { node, liveness, orphans: None })
+                Command::SetLiveness(SetLiveness { node, liveness })
             };
             let since = self.elapsed(now).saturating_sub(node.liveness_since.0);
             // A new leader calls nobody silent before a full period of its own.
@@ -291,6 +313,8 @@ fn hello(name: &NodeName, session: u64, devices: u32) -> NodeHello {
         gateway: String::new(),
         platform: String::new(),
         mounts: Vec::new(),
+        // One agent is a version behind.
+        chains: name.as_str() != "n4",
         workers: Vec::new(),
     }
 }
@@ -306,7 +330,10 @@ fn desired_set(state: &State, index: u64, name: &NodeName) -> DesiredSet {
             set.tombstones.push(Tombstone { key, reason, grace_ms: GRACE_MS });
         }
         let started = worker.phase >= WorkerPhase::Running;
-        set.workers.push(DesiredWorker { key: key.clone(), go: attempt.go, started });
+        // An agent starts what is alone as soon as nothing stands in its room.
+        let go = attempt.go || attempt.workers.len() == 1;
+        let after = attempt.after.clone().map(|attempt| WorkerKey { attempt, rank: 0 });
+        set.workers.push(DesiredWorker { key: key.clone(), go, started, after });
     }
     set
 }
@@ -367,6 +394,7 @@ fn gates(state: &State, random: &mut Random) -> Vec<Command> {
             record: Digest::of(b"record"),
             summary: String::new(),
             inconclusive: Inconclusive::Block,
+            champion: state.champion_of(key),
             promote: Some(Promotion {
                 model: promote.model.clone(),
                 alias: promote.alias.clone(),

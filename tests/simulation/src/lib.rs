@@ -6,6 +6,7 @@
 //! Invariant: nothing here reads a clock, a file or a random source but the seed's.
 
 mod agent;
+mod chain;
 mod client;
 mod cluster;
 mod leader;

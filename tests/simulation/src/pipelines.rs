@@ -1,7 +1,7 @@
 //! What the simulated users submit.
 
 /// Chains, gangs, matrices, retries, and a gate that promotes.
-pub(crate) const ALL: [&str; 5] = [
+pub(crate) const ALL: [&str; 6] = [
     r"
 version: 1
 name: chain
@@ -29,6 +29,12 @@ name: grid
 stages:
   sweep: { run: 'true', resources: { gpu: 1 }, matrix: { axes: { seed: [0, 1, 2, 3, 4, 5] }, fail-fast: true } }
   pick: { run: 'true', needs: sweep }
+",
+    r"
+version: 1
+name: many
+stages:
+  sweep: { run: 'true', resources: { cpu: 2 }, retry: { max: 2, on: [error] }, matrix: { axes: { seed: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15] } } }
 ",
     r"
 version: 1

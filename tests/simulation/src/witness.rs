@@ -7,6 +7,7 @@ use runyard_state::{Applied, EventKind, State, check_invariants};
 use runyard_types::{AttemptKey, NodeName, Outcome, RunName, Uid, WorkerKey};
 
 use crate::agent::Agent;
+use crate::chain::before;
 use crate::node::End;
 
 type Hosts = BTreeMap<NodeName, Agent>;
@@ -31,9 +32,10 @@ pub(crate) fn check_started(
     if worker.node != *node {
         return Err(format!("worker {key} of node {} was started on {node}", worker.node));
     }
-    if !attempt.go {
+    if !attempt.go && attempt.after.is_none() {
         return Err(format!("worker {key} was started before its gang was prepared"));
     }
+    check_room(state, hosts, node, key)?;
     let mut holders = BTreeMap::new();
     for (other, _) in hosts[node].processes.iter().filter(|(_, process)| process.alive) {
         let Some((_, held)) = state.worker(other) else { continue };
@@ -42,6 +44,34 @@ pub(crate) fn check_started(
                 return Err(format!("{first} and {other} run on device {uuid} at one time"));
             }
         }
+    }
+    Ok(())
+}
+
+/// All that runs on the host fits it, and nobody runs any more for whose room this one waited.
+fn check_room(
+    state: &State,
+    hosts: &Hosts,
+    node: &NodeName,
+    key: &WorkerKey,
+) -> Result<(), String> {
+    let alive = hosts[node].processes.iter().filter(|(_, process)| process.alive);
+    let alive: Vec<&WorkerKey> = alive.map(|(key, _)| key).collect();
+    let ahead = state.worker(key).map(|(attempt, _)| before(state, attempt)).unwrap_or_default();
+    if let Some(first) = alive.iter().find(|other| ahead.contains(&other.attempt)) {
+        return Err(format!("worker {key} was started in the room of {first}, which runs"));
+    }
+    let needs = |key: &&WorkerKey| {
+        let (task, _) = state.attempt(&key.attempt)?;
+        Some((task.resources.cpu.0, task.resources.memory.0))
+    };
+    let (cpu, memory) = alive
+        .iter()
+        .filter_map(needs)
+        .fold((0, 0), |sum, needs| (sum.0 + needs.0, sum.1 + needs.1));
+    let known = &state.nodes[node];
+    if cpu > known.cpu.0 || memory > known.memory.0 {
+        return Err(format!("{cpu} milli-CPU and {memory} bytes are in use on {node}: {alive:?}"));
     }
     Ok(())
 }

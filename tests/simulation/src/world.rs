@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use runyard_consensus::Fatal;
 use runyard_consensus::sim::{Crash, Fault, SimDisk};
-use runyard_state::entity::TokenKind;
+use runyard_state::entity::{Attempt, TokenKind};
 use runyard_state::{Command, CreateToken, JoinNode, State};
 use runyard_types::{Digest, NodeName, Outcome, WorkerKey};
 
@@ -46,6 +46,10 @@ pub struct Summary {
     pub cuts: u64,
     /// Hosts that lost their workers' folders.
     pub wiped: u64,
+    /// Workers that were started before the coordinator knew that their room was free.
+    pub chained: u64,
+    /// Attempts that were given back before their turn.
+    pub given_back: u64,
     /// Attempts given up because their node was lost.
     pub lost: u64,
     /// Time from the last fault to rest.
@@ -217,6 +221,10 @@ impl World {
         let attempts = self.known.1.tasks.values().flat_map(|task| &task.attempts);
         let lost = |outcome: &Outcome| matches!(outcome, Outcome::Ended { reason, .. } if reason.ends_with("is lost"));
         summary.lost = attempts.filter(|a| a.outcome.as_ref().is_some_and(lost)).count() as u64;
+        let attempts = || self.known.1.tasks.values().flat_map(|task| &task.attempts);
+        summary.given_back = attempts()
+            .filter(|attempt| attempt.stop.as_ref().is_some_and(|stop| stop.given_back))
+            .count() as u64;
         summary.processes = self.started.len() as u64;
         summary.state = Digest::of(&bytes).short();
         Ok(())
@@ -353,6 +361,8 @@ impl World {
         let life = host.life;
         for key in wishes.started {
             witness::check_started(&self.known.1, &self.hosts, &self.started, name, &key)?;
+            let behind = |(attempt, _): (&Attempt, _)| attempt.after.is_some();
+            self.summary.chained += u64::from(self.known.1.worker(&key).is_some_and(behind));
             self.started.insert(key, self.now);
         }
         for key in &wishes.stopped {

@@ -13,18 +13,21 @@ fn scale() -> u64 {
 #[test]
 fn what_must_hold_holds_under_faults_and_rest_follows() {
     let (began, mut seeds) = (Instant::now(), 0);
-    let (mut crashes, mut lost) = (0, 0);
+    let (mut crashes, mut lost, mut chained, mut given_back) = (0, 0, 0, 0);
     while seeds < 4 || began.elapsed() < Duration::from_secs(20 * scale()) {
         match run(Options { seed: seeds, steps: STEPS, trace: false }) {
             Ok(summary) => {
                 crashes += summary.coordinator_crashes;
                 lost += summary.lost;
+                chained += summary.chained;
+                given_back += summary.given_back;
             }
             Err(broken) => panic!("{broken}"),
         }
         seeds += 1;
     }
     assert!(lost > 0 || seeds < 20, "nodes must be lost with their attempts");
+    assert!(chained > 0 && given_back > 0, "tasks are placed ahead: {chained}, {given_back}");
     assert!(crashes > seeds, "faults must happen: {crashes} crashes in {seeds} histories");
 }
 

@@ -28,6 +28,10 @@ impl Core {
         if full && message.get_msg_type() == MessageType::MsgAppend && !message.entries.is_empty() {
             return;
         }
+        // Nobody who is still restoring a snapshot stands for election.
+        if message.get_msg_type() == MessageType::MsgTimeoutNow && self.restoring.is_some() {
+            return;
+        }
         if message.get_msg_type() == MessageType::MsgSnapshot {
             self.offer(message, out);
         } else {

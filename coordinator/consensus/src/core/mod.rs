@@ -39,6 +39,9 @@ pub struct Core {
     vote_written: (u64, u64),
     /// A snapshot that a leader offers and whose file is being fetched.
     offered: Option<(SnapshotMark, Message)>,
+    /// The index of a received snapshot that is not applied yet. Raft knows no entry before it, and would
+    /// look for those that it takes for unapplied if it stood for election meanwhile.
+    restoring: Option<u64>,
     applied: u64,
     handed_to_apply: u64,
     backlog_bytes: u64,
@@ -50,6 +53,7 @@ struct Unsynced {
     write: u64,
     ready: u64,
     messages: Vec<Message>,
+    restore: Option<SnapshotMark>,
 }
 
 impl std::fmt::Debug for Core {
@@ -93,6 +97,7 @@ impl Core {
             commit_unwritten: false,
             vote_written: (term, vote),
             offered: None,
+            restoring: None,
             applied,
             handed_to_apply: applied,
             backlog_bytes: 0,
@@ -171,7 +176,9 @@ impl Core {
     fn take(&mut self, input: Input, out: &mut Outputs) {
         match input {
             Input::Tick => {
-                self.raw.tick();
+                if self.restoring.is_none() {
+                    self.raw.tick();
+                }
                 self.reads.tick(&mut out.answers);
             }
             Input::Message(bytes) => self.message(&bytes, out),

@@ -13,6 +13,7 @@ impl Core {
             out.send(&message);
         }
         let mut items = Vec::new();
+        let mut restore = None;
         if let Some(state) = ready.hs() {
             if self.vote_written != (state.term, state.vote) {
                 // The term goes first: no entry may be of a later term than the one on disk.
@@ -27,9 +28,10 @@ impl Core {
                 mark.received = true;
                 self.raw.mut_store().restore(&mark);
                 self.members = mark.members.clone();
-                (self.handed_to_apply, self.applied) = (mark.index, mark.index);
+                self.handed_to_apply = mark.index;
+                self.restoring = Some(mark.index);
                 items.push(Item::Snapshot(mark.clone()));
-                out.apply.push(Applicable::Restore(mark));
+                restore = Some(mark);
             }
         }
         let entries = ready.take_entries();
@@ -48,7 +50,8 @@ impl Core {
         let number = ready.number();
         let messages = ready.take_persisted_messages();
         self.raw.advance_append_async(ready);
-        self.unsynced.push_back(Unsynced { write: self.written, ready: number, messages });
+        let write = self.written;
+        self.unsynced.push_back(Unsynced { write, ready: number, messages, restore });
         self.release(out);
     }
 
@@ -67,6 +70,9 @@ impl Core {
         while self.unsynced.front().is_some_and(|first| first.write <= self.synced) {
             if let Some(first) = self.unsynced.pop_front() {
                 self.raw.on_persist_ready(first.ready);
+                // The memory is swapped only once the log says so. What is committed behind the snapshot
+                // comes after it: that is persisted later.
+                out.apply.extend(first.restore.map(Applicable::Restore));
                 for message in &first.messages {
                     out.send(message);
                 }
@@ -115,7 +121,6 @@ impl Core {
     }
 
     pub(super) fn applied(&mut self, index: u64) {
-        // An answer from before a snapshot was received says nothing new.
         if index <= self.applied || index > self.handed_to_apply {
             return;
         }
@@ -126,6 +131,7 @@ impl Core {
             }
         }
         self.raw.advance_apply_to(index);
+        self.restoring = self.restoring.filter(|restoring| *restoring > index);
         if self.alone() {
             // Nobody will ask for these; a peer that joins later begins with a snapshot.
             self.raw.mut_store().forget_until(index);

@@ -56,10 +56,11 @@ impl Disk for OsDisk {
             }
             Err(TryLockError::Error(e)) => return Err(LockError::Io(e)),
         }
-        // The pid is only for the error message of a second server; the flock is what counts.
-        file.set_len(0)
-            .and_then(|()| write!(file, "{}", std::process::id()))
-            .map_err(LockError::Io)?;
+        // The pid is only for the error message of a second server; the flock is what counts, also on a
+        // full disk.
+        if let Err(error) = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id())) {
+            tracing::warn!(path = %path.display(), %error, "the pid could not be noted in the lock");
+        }
         Ok(Box::new(OsLock { _file: file }))
     }
 

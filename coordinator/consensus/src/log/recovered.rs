@@ -76,21 +76,28 @@ pub(crate) struct Recovered {
     pub(crate) head: Head,
     /// Contiguous; may begin before the snapshots.
     pub(crate) entries: Vec<Entry>,
-    /// The index of a received snapshot that the entries begin behind, else 0.
+    /// The index of a received snapshot that all entries are behind, else 0.
     floor: u64,
 }
 
 impl Recovered {
     /// Adds an item; the error says what is impossible about it.
     pub(crate) fn add(&mut self, item: Item) -> Result<(), &'static str> {
+        // Each segment repeats the marks of the one before. Only the first time that a received one is
+        // met, the log began anew behind it: also where entries of another term went further.
+        let received = match &item {
+            Item::Snapshot(mark) if mark.received && !self.head.snapshots.contains(mark) => {
+                Some(mark.index)
+            }
+            _ => None,
+        };
         self.head.note(&item);
+        if let Some(index) = received {
+            self.floor = index;
+            self.entries.clear();
+        }
         match item {
             Item::Entry(entry) => self.add_entry(entry),
-            Item::Snapshot(mark) if mark.received && mark.index > self.last_index() => {
-                self.floor = mark.index;
-                self.entries.clear();
-                Ok(())
-            }
             _ => Ok(()),
         }
     }
@@ -104,9 +111,11 @@ impl Recovered {
                 return Err("entries are missing between two others");
             }
             self.entries.truncate(usize::try_from(entry.index - first).map_err(|_| "too many")?);
-        } else if self.floor != 0 && entry.index != self.floor + 1 {
-            return Err("entries are missing behind a received snapshot");
+        } else if entry.index <= self.floor {
+            return Err("an entry is older than a received snapshot");
         }
+        // Behind the floor entries may be missing: where the mark is a repeated one they were cut off
+        // since. Whether the log continues the snapshot that is chosen is asked at the start.
         let before = self.entries.last().map_or(0, |last| last.term);
         if entry.term < before {
             return Err("an entry is of an older term than the one before it");
@@ -172,5 +181,44 @@ mod tests {
         let mut again = Head::default();
         head.items().iter().for_each(|item| again.note(item));
         assert_eq!(again, head);
+    }
+
+    fn received(index: u64, term: u64) -> Item {
+        let members = Members::of_voters(vec![3]);
+        Item::Snapshot(SnapshotMark {
+            index,
+            term,
+            members,
+            received: true,
+            ..SnapshotMark::default()
+        })
+    }
+
+    fn indexes(log: &Recovered) -> Vec<(u64, u64)> {
+        log.entries.iter().map(|entry| (entry.index, entry.term)).collect()
+    }
+
+    #[test]
+    fn a_received_snapshot_that_a_later_head_repeats_is_no_beginning() {
+        // The first segment that is kept begins long after the entry behind the snapshot.
+        let mut log = Recovered::default();
+        for item in [received(100, 2), entry(600, 2), received(100, 2), entry(601, 2)] {
+            log.add(item).expect("possible");
+        }
+        assert_eq!(indexes(&log), [(600, 2), (601, 2)]);
+        assert!(!log.continues(100) && log.continues(599) && log.continues(601));
+        assert!(log.add(entry(99, 3)).is_err(), "older than what was received");
+    }
+
+    #[test]
+    fn a_received_snapshot_ends_what_another_term_had_behind_it() {
+        let mut log = Recovered::default();
+        for item in [entry(2, 1), entry(3, 1), entry(4, 1), received(3, 2)] {
+            log.add(item).expect("possible");
+        }
+        assert_eq!((indexes(&log), log.last_index()), (vec![], 3));
+        log.add(entry(4, 2)).expect("possible");
+        assert_eq!(indexes(&log), [(4, 2)]);
+        assert!(log.continues(3) && !log.continues(2));
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    helper::Helper,
+    helper::{Helper, Panicked},
     inbox::Inbox,
     pending::{PendingProposal, PendingRead},
     raft_thread::ToRaft,
@@ -32,6 +32,9 @@ pub(super) enum ToApply<R> {
 /// Entries are applied for this long before others see them and replies go out.
 const SLICE: Duration = Duration::from_millis(5);
 
+/// How often a full disk is asked for room for a snapshot: writing one takes time and bandwidth.
+const SAVE_AGAIN: Duration = Duration::from_secs(5);
+
 pub(super) struct ApplyThread<S: StateMachine> {
     pub(super) applier: Applier<S>,
     pub(super) inbox: Inbox<ToApply<S::Reply>>,
@@ -40,6 +43,8 @@ pub(super) struct ApplyThread<S: StateMachine> {
     pub(super) config: Config,
     pub(super) reads: BTreeMap<u64, PendingRead>,
     pub(super) saving: Option<Helper>,
+    /// When a snapshot that found no room is tried again.
+    pub(super) save_again_at: Option<Instant>,
 }
 
 type Waiting<R> = VecDeque<(Applicable, Option<PendingProposal<R>>)>;
@@ -51,7 +56,8 @@ impl<S: StateMachine> ApplyThread<S> {
         loop {
             // With work at hand, only look what else came; reads must not wait for a long batch.
             if waiting.is_empty() || self.inbox.has_items() {
-                let Some(work) = self.inbox.take(None) else { break };
+                let until = self.save_again_at.filter(|_| waiting.is_empty());
+                let Some(work) = self.inbox.take(until) else { break };
                 for item in work {
                     self.take(item, &mut waiting)?;
                 }
@@ -75,8 +81,12 @@ impl<S: StateMachine> ApplyThread<S> {
             ToApply::SnapshotNow => self.save_snapshot(),
             ToApply::SnapshotSaved(saved) => {
                 self.saving = None;
-                if let Some(mark) = saved? {
-                    self.raft.push(ToRaft::Input(Input::SnapshotSaved(mark)));
+                match saved? {
+                    Some(mark) => self.raft.push(ToRaft::Input(Input::SnapshotSaved(mark))),
+                    None => {
+                        self.applier.not_saved();
+                        self.save_again_at = Some(Instant::now() + SAVE_AGAIN);
+                    }
                 }
             }
         }
@@ -87,8 +97,15 @@ impl<S: StateMachine> ApplyThread<S> {
         let until = Instant::now() + SLICE;
         let before = self.applier.applied();
         let mut replies = Vec::new();
+        let mut stopped = None;
         while let Some((what, pending)) = waiting.pop_front() {
-            let reply = self.applier.apply(what, self.disk.as_ref(), &self.config.dir)?;
+            let reply = match self.applier.apply(what, self.disk.as_ref(), &self.config.dir) {
+                Ok(reply) => reply,
+                Err(fatal) => {
+                    stopped = Some(fatal);
+                    break;
+                }
+            };
             if let (Some(pending), Some((_, reply))) = (pending, reply) {
                 replies.push((pending, reply));
             }
@@ -105,10 +122,18 @@ impl<S: StateMachine> ApplyThread<S> {
         for (pending, reply) in replies {
             pending.answer(Ok(reply));
         }
+        // What came before it is done, and its callers know.
+        if let Some(fatal) = stopped {
+            return Err(fatal);
+        }
         if applied > before {
             self.raft.push(ToRaft::Input(Input::Applied { index: applied }));
         }
-        if self.applier.snapshot_due(&self.config) {
+        let again = self.save_again_at.is_none_or(|at| Instant::now() >= at);
+        if again {
+            self.save_again_at = None;
+        }
+        if again && self.applier.snapshot_due(&self.config) {
             self.save_snapshot();
         }
         Ok(())
@@ -121,10 +146,18 @@ impl<S: StateMachine> ApplyThread<S> {
         }
         let Some(capture) = self.applier.capture() else { return };
         let (disk, dir, inbox) = (self.disk.clone(), self.config.dir.clone(), self.inbox.clone());
-        let save = move || inbox.push(ToApply::SnapshotSaved(capture.save(disk.as_ref(), &dir)));
-        match Helper::spawn("snapshot", save) {
+        let save = move || capture.save(disk.as_ref(), &dir);
+        let done = move |saved: Result<Result<_, Fatal>, Panicked>| {
+            let saved = saved.unwrap_or_else(|panicked| Err(Fatal::Broken(panicked.to_string())));
+            inbox.push(ToApply::SnapshotSaved(saved));
+        };
+        match Helper::spawn("snapshot", save, done) {
             Ok(helper) => self.saving = Some(helper),
-            Err(error) => tracing::warn!(%error, "no thread to save a snapshot; the next may have"),
+            Err(error) => {
+                tracing::warn!(%error, "no thread to save a snapshot; trying again");
+                self.applier.not_saved();
+                self.save_again_at = Some(Instant::now() + SAVE_AGAIN);
+            }
         }
     }
 }

@@ -110,6 +110,7 @@ pub fn start<S: StateMachine>(
         config: config.clone(),
         reads: BTreeMap::new(),
         saving: None,
+        save_again_at: None,
     };
     let mut handle = Handle {
         raft: raft_inbox,

@@ -2,8 +2,14 @@
 
 use std::{
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     thread::{self, JoinHandle},
 };
+
+/// A helper panicked; its owner must not wait for it for ever.
+#[derive(Debug, thiserror::Error)]
+#[error("the thread {0} panicked; see the message above")]
+pub(super) struct Panicked(&'static str);
 
 /// A thread that writes to the peer's directory beside its owner. Dropping this waits for it:
 /// nobody may write there once the directory's lock is given up.
@@ -11,8 +17,14 @@ use std::{
 pub(super) struct Helper(Option<JoinHandle<()>>);
 
 impl Helper {
-    pub(super) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<Self> {
-        let thread = thread::Builder::new().name(name.into()).spawn(work)?;
+    /// Does `work` on a thread of that name, then says on the same one what came of it.
+    pub(super) fn spawn<T: 'static>(
+        name: &'static str,
+        work: impl FnOnce() -> T + Send + 'static,
+        done: impl FnOnce(Result<T, Panicked>) + Send + 'static,
+    ) -> io::Result<Self> {
+        let body = move || done(catch_unwind(AssertUnwindSafe(work)).map_err(|_| Panicked(name)));
+        let thread = thread::Builder::new().name(name.into()).spawn(body)?;
         Ok(Self(Some(thread)))
     }
 }
@@ -20,8 +32,7 @@ impl Helper {
 impl Drop for Helper {
     fn drop(&mut self) {
         if let Some(thread) = self.0.take() {
-            // A panic in it was printed; what it was to report is missing, which is its owner's
-            // business.
+            // Its work cannot unwind past it.
             let _ = thread.join();
         }
     }

@@ -6,7 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{helper::Helper, inbox::Inbox, raft_thread::ToRaft};
+use super::{
+    helper::{Helper, Panicked},
+    inbox::Inbox,
+    raft_thread::ToRaft,
+};
 use crate::{
     core::{Input, Write},
     error::Fatal,
@@ -101,7 +105,7 @@ impl<R: Send + 'static> LogThread<R> {
             self.retry_at = None;
         }
         let snapshots = &self.log.head.snapshots;
-        snapshot::prune(self.log.disk.as_ref(), &self.log.dir, snapshots)
+        snapshot::prune(self.log.disk.as_ref(), &self.log.dir, snapshots, snapshot::Prune::Older)
             .map_err(|e| Fatal::new("tidying", &self.log.dir, e))?;
         if let Some(newest) = snapshots.last() {
             self.raft.push(ToRaft::Named { index: newest.index });
@@ -116,10 +120,12 @@ impl<R: Send + 'static> LogThread<R> {
         }
         let (disk, dir) = (self.log.disk.clone(), self.log.dir.clone());
         let (bytes, inbox) = (self.log.segment_bytes, self.inbox.clone());
-        let make = move || {
-            inbox.push(ToLog::ReserveMade(log::make_reserve(disk.as_ref(), &dir, bytes)));
+        let make = move || log::make_reserve(disk.as_ref(), &dir, bytes);
+        let done = move |made: Result<io::Result<()>, Panicked>| {
+            let made = made.unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
+            inbox.push(ToLog::ReserveMade(made));
         };
-        match Helper::spawn("log-reserve", make) {
+        match Helper::spawn("log-reserve", make, done) {
             Ok(helper) => self.making_reserve = Some(helper),
             Err(error) => {
                 tracing::warn!(%error, "no thread to make the next log segment; trying again");

@@ -7,8 +7,8 @@ use std::{
 };
 
 use runyard_consensus::{
-    Config, Effects, Fatal, Founding, GroupId, Input, Lockstep, PeerId, RestoreError, Serialise,
-    StartError, StateMachine, init,
+    CannotApply, Config, Effects, Fatal, Founding, GroupId, Input, Lockstep, PeerId, RestoreError,
+    Serialise, StartError, StateMachine, init,
     sim::{Crash, SimDisk},
 };
 
@@ -18,6 +18,8 @@ pub(crate) const PEER: PeerId = PeerId(7);
 /// All entries, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
+    /// An older program: it does not understand entries that begin with this byte.
+    pub(crate) stranger: Option<u8>,
     pub(crate) entries: Arc<Vec<Vec<u8>>>,
     pub(crate) published: Option<Arc<std::sync::Mutex<Vec<Vec<u8>>>>>,
 }
@@ -25,6 +27,15 @@ pub(crate) struct Ledger {
 impl StateMachine for Ledger {
     /// How many entries there are now.
     type Reply = usize;
+
+    fn admit(&mut self, _index: u64, data: &[u8]) -> Result<(), CannotApply> {
+        match self.stranger {
+            Some(stranger) if data.first() == Some(&stranger) => {
+                Err(CannotApply("it needs version 2".into()))
+            }
+            _ => Ok(()),
+        }
+    }
 
     fn apply(&mut self, _index: u64, data: &[u8]) -> usize {
         let entries = Arc::make_mut(&mut self.entries);

@@ -32,7 +32,7 @@ pub(super) fn text(core: &Core) -> String {
     let view = core.truth.view();
     let state = &view.state;
     let mut all = Exposition::default();
-    let commit = option_env!("RUNYARD_COMMIT").unwrap_or_default();
+    let commit = crate::COMMIT;
     all.gauge("runyard_build_info", "The version of this coordinator.")
         .sample(&[("version", env!("CARGO_PKG_VERSION")), ("commit", commit)], 1.0);
     raft(core, &mut all);

@@ -385,6 +385,7 @@ async fn add_node(stage: &Stage) {
         gateway: String::new(),
         platform: "linux".to_owned(),
         mounts: Vec::new(),
+        chains: true,
         workers: Vec::new(),
     };
     stage.propose(Command::NodeHello(Box::new(hello))).await;

@@ -60,11 +60,11 @@ pub(crate) async fn follow(core: &Core, plan: &LogPlan, sink: &Sink) -> Result<b
         }
         match core.live.session(&node) {
             Some(session) => {
-                let before = at;
                 if !read_live(core, plan, &session.send, &mut at, sink).await? {
                     return Ok(false);
                 }
-                if !plan.follow && (ended || at == before) {
+                // Not "until nothing new came": of a stage that keeps writing, that is never.
+                if !plan.follow && (ended || at >= sealed_to(core, plan)) {
                     return Ok(true);
                 }
             }
@@ -79,6 +79,11 @@ pub(crate) async fn follow(core: &Core, plan: &LogPlan, sink: &Sink) -> Result<b
             () = sink.closed() => return Ok(false),
         }
     }
+}
+
+/// How far the log is sealed now: what lies before it may have gone from the agent's spool.
+fn sealed_to(core: &Core, plan: &LogPlan) -> u64 {
+    core.truth.view().state.worker(&plan.worker).map_or(0, |(_, worker)| worker.log.to)
 }
 
 async fn read_sealed(

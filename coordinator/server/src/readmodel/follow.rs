@@ -9,6 +9,8 @@ use super::error::ReadModelError;
 use super::store::chain;
 use crate::core::Core;
 
+/// Between two times that it catches up.
+const EVERY: Duration = Duration::from_millis(100);
 /// The first pause after a failure; each further one doubles it.
 const RETRY_MIN: Duration = Duration::from_millis(100);
 /// The longest pause.
@@ -40,6 +42,13 @@ pub(crate) async fn follow(core: Core, stop: CancellationToken) {
             continue;
         }
         pause = RETRY_MIN;
+        // A batch of rows wakes each thread of the database: rather one for many changes.
+        tokio::select! {
+            // Cancel-safe: a clock, a notice that stays, and a token.
+            () = tokio::time::sleep(EVERY) => {}
+            () = core.read_model.suspect.notified() => continue,
+            () = stop.cancelled() => break,
+        }
         tokio::select! {
             // Cancel-safe: it observes a value, a notice that stays, and a token.
             changed = changes.changed() => if changed.is_err() { break },

@@ -5,7 +5,7 @@ use std::time::Duration;
 use runyard_blobs::RelPath;
 use runyard_pipeline::{ModelAt, StageKind};
 use runyard_state::entity::{
-    Deployment, Revision, RevisionSpec, RevisionState, Run, Task, TaskState,
+    Deployment, Liveness, Revision, RevisionSpec, RevisionState, Run, Task, TaskState,
 };
 use runyard_state::{
     AdvanceRevision, Command, Deploy, FailTask, ReportRevision, RevisionFate, RevisionStep, State,
@@ -16,6 +16,7 @@ use tonic::Status;
 use super::Pass;
 use super::expressions::TaskEnv;
 use crate::core::Core;
+use crate::live::Live;
 use crate::stagespec;
 
 /// What a warm-up file may hold.
@@ -31,8 +32,10 @@ pub(super) async fn pass(core: Core) -> Result<Pass, Status> {
     }
     let mut due = None;
     for deployment in view.state.deployments.values() {
+        commands.extend(follow(&view.state, deployment));
         for revision in &deployment.revisions {
-            let (command, wait) = judge(&core, &view.state, deployment, revision);
+            let elapsed = core.truth.elapsed(&view.state).0;
+            let (command, wait) = judge(&core.live, elapsed, &view.state, deployment, revision);
             commands.extend(command);
             due = match (due, wait) {
                 (Some(a), Some(b)) => Some(std::cmp::min::<u64>(a, b)),
@@ -47,6 +50,34 @@ pub(super) async fn pass(core: Core) -> Result<Pass, Status> {
         }
     }
     Ok(due.map_or(Pass::Asleep, |ms| Pass::In(Duration::from_millis(ms.clamp(10, 1_000)))))
+}
+
+/// The new revision of a deployment whose alias a person has moved: what serves, with the model that the
+/// alias names now. A gate's move is deployed by the stage behind the gate, if it has one; a rollback's
+/// move follows what serves.
+fn follow(state: &State, deployment: &Deployment) -> Option<Command> {
+    if deployment.rolling().is_some() {
+        return None;
+    }
+    let serving = deployment.revision(deployment.serving?)?;
+    let model = state.model(&deployment.project, &serving.spec.model)?;
+    let alias = model.aliases.get(serving.spec.alias.as_ref()?)?;
+    let moved = alias.moves.last().is_some_and(|last| last.by_hand);
+    if !moved || alias.version == serving.spec.model_version {
+        return None;
+    }
+    let version = model.version(alias.version)?;
+    let spec = RevisionSpec {
+        model_version: alias.version,
+        model_root: version.root,
+        ..serving.spec.clone()
+    };
+    Some(Command::Deploy(Box::new(Deploy {
+        project: deployment.project.clone(),
+        deployment: deployment.name.clone(),
+        spec,
+        task: None,
+    })))
 }
 
 /// The new revision that a deploy stage asks for.
@@ -150,14 +181,15 @@ fn read_text(
     String::from_utf8(bytes).map_err(|_| format!("warm-up: {path} is not UTF-8"))
 }
 
-/// What is due for a revision, and in how many milliseconds to look again.
+/// What is due for a revision at `now` on the elapsed clock, and in how many milliseconds to look again.
 fn judge(
-    core: &Core,
+    live: &Live,
+    now: u64,
     state: &State,
     deployment: &Deployment,
     revision: &Revision,
 ) -> (Option<Command>, Option<u64>) {
-    let elapsed = core.truth.elapsed(state).0.saturating_sub(revision.since.0);
+    let elapsed = now.saturating_sub(revision.since.0);
     let advance = |to| {
         Some(Command::AdvanceRevision(AdvanceRevision {
             project: deployment.project.clone(),
@@ -167,7 +199,7 @@ fn judge(
         }))
     };
     let key = (deployment.project.clone(), deployment.name.clone(), revision.number);
-    let reports = core.live.revision(&key);
+    let reports = live.revision(&key);
     let requests = reports.iter().map(|report| report.requests).sum();
     let errors = reports.iter().map(|report| report.errors).sum();
     let report = |what| {
@@ -180,8 +212,8 @@ fn judge(
             errors,
         }))
     };
-    let live = matches!(revision.state, RevisionState::Canary | RevisionState::Serving);
-    if let Some(back) = reports.iter().find(|report| report.rolled_back && live) {
+    let is_live = matches!(revision.state, RevisionState::Canary | RevisionState::Serving);
+    if let Some(back) = reports.iter().find(|report| report.rolled_back && is_live) {
         let affected = reports.iter().map(|report| report.affected).sum();
         return (report(RevisionFate::RolledBack { reason: back.reason.clone(), affected }), None);
     }
@@ -211,6 +243,11 @@ fn judge(
                 let affected = errors;
                 return (report(RevisionFate::RolledBack { reason, affected }), None);
             }
+            // Its gateway gives it nothing any more.
+            if let Some(failed) = reports.iter().find(|report| report.failed) {
+                let (reason, affected) = (failed.detail.clone(), errors);
+                return (report(RevisionFate::RolledBack { reason, affected }), None);
+            }
             match revision.spec.hold.0.checked_sub(elapsed).filter(|left| *left > 0) {
                 Some(left) => (None, Some(left)),
                 None => (advance(RevisionStep::Serving), None),
@@ -221,11 +258,36 @@ fn judge(
             (grown.then(|| report(RevisionFate::Counted)).flatten(), Some(1_000))
         }
         RevisionState::Warm => {
-            let over = elapsed >= revision.spec.keep_warm.0;
+            // One is kept for a rollback; an older one would only hold its room.
+            let newer = deployment
+                .revisions
+                .iter()
+                .any(|other| other.number > revision.number && other.state == RevisionState::Warm);
+            let over =
+                elapsed >= revision.spec.keep_warm.0 && may_go(live, state, deployment, revision);
+            let over = over || newer;
             (over.then(|| advance(RevisionStep::Retire)).flatten(), Some(1_000))
         }
         RevisionState::Retired | RevisionState::RolledBack | RevisionState::Failed => (None, None),
     }
+}
+
+/// Whether no gateway needs a warm revision that its time is over for: each says that the one after it is
+/// well. One that has gone back by itself, and could not say so yet, serves all from this one.
+fn may_go(live: &Live, state: &State, deployment: &Deployment, revision: &Revision) -> bool {
+    let Some(serving) =
+        deployment.serving.filter(|_| deployment.fallback() == Some(revision.number))
+    else {
+        return true;
+    };
+    let key = (deployment.project.clone(), deployment.name.clone(), serving);
+    let mut gateways = state
+        .nodes
+        .values()
+        .filter(|node| !node.gateway.is_empty() && node.liveness != Liveness::Lost);
+    gateways.all(|node| {
+        live.revision_at(&node.name, &key).is_some_and(|said| said.ready && !said.rolled_back)
+    })
 }
 
 /// Why a replica is down for good.
@@ -235,3 +297,6 @@ fn broken_replica(state: &State, deployment: &Deployment, revision: &Revision) -
         .find(|task| task.state.is_final())
         .map(|task| format!("replica {} ended: {}", task.key, task.reason))
 }
+
+#[cfg(test)]
+mod tests;

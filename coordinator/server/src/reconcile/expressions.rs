@@ -57,7 +57,7 @@ impl Env for TaskEnv<'_> {
                     "branch" => &git.branch,
                     "author" => &git.author,
                     "message" | "subject" => &git.subject,
-                    "tag" => return Some(Value::String(String::new())),
+                    "tag" => &git.tag,
                     "remote" => &git.remote,
                     "dirty" => return Some(Value::Bool(git.dirty)),
                     _ => return None,

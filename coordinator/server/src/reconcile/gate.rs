@@ -22,13 +22,15 @@ use crate::core::Core;
 const ROWS_BYTES_MAX: u64 = 256 << 20;
 /// How long the statistics may take.
 const CHILD_TIMEOUT: Duration = Duration::from_secs(300);
+/// What of the statistics' sentence goes into the state; the record has all of it.
+const SUMMARY_BYTES_MAX: usize = 4 << 10;
 /// The output under which results are published.
 const RESULTS: &str = "results";
 
 pub(super) async fn pass(core: Core) -> Result<Pass, Status> {
     let view = core.truth.view();
     for key in view.state.active.iter() {
-        let Some(task) = view.state.tasks.get(key).filter(|task| task.gate.is_none()) else {
+        let Some(task) = view.state.tasks.get(key).filter(|task| view.state.is_undecided(task)) else {
             continue;
         };
         let Some((run, stage)) = gate_stage(&view.state, task) else { continue };
@@ -202,7 +204,8 @@ fn uses(state: &State, run: &Run, task: &Task) -> u32 {
     let count = state
         .tasks
         .values()
-        .filter(|other| other.gate.is_some() && other.stage == task.stage)
+        // One that is judged again counts once.
+        .filter(|other| other.gate.is_some() && other.stage == task.stage && other.key != task.key)
         .filter(|other| other.key.run().is_some_and(|name| name.pipeline == run.name.pipeline))
         .count();
     u32::try_from(count).unwrap_or(u32::MAX)
@@ -257,18 +260,8 @@ fn reference(
             evaluation.name
         )));
     }
-    // By what it judges, not by its name: the alias may have moved since another was asked for.
-    let added = || run.stages.keys().filter(|stage| run.pipeline.stage(stage.as_str()).is_none());
-    let found =
-        added().flat_map(|stage| state.stage_tasks(&run.project, &run.name, stage)).find(|task| {
-            task.stage.as_ref() == Some(&evaluation.name)
-                && task
-                    .variant
-                    .as_ref()
-                    .is_some_and(|(swapped, model)| swapped == input && *model == root)
-        });
-    let Some(task) = found else {
-        let number = added().count() + 1;
+    let Some(task) = reference_task(state, run, evaluation, input, root) else {
+        let number = added(run).count() + 1;
         let suffix = if number == 1 { "champion".to_owned() } else { format!("champion-{number}") };
         let name = StageName::new(&format!("{}.{suffix}", evaluation.name))
             .map_err(|error| error.to_string())?;
@@ -296,6 +289,28 @@ fn reference(
             )))
         }
     }
+}
+
+/// The stages of a run that its gates asked for.
+fn added(run: &Run) -> impl Iterator<Item = &StageName> {
+    run.stages.keys().filter(|stage| run.pipeline.stage(stage.as_str()).is_none())
+}
+
+/// The task that judges a model, by what it judges, not by its name: the alias may have moved since another was
+/// asked for.
+fn reference_task<'a>(
+    state: &'a State,
+    run: &Run,
+    evaluation: &Stage,
+    input: &str,
+    root: Digest,
+) -> Option<&'a Task> {
+    let tasks = added(run).flat_map(|stage| state.stage_tasks(&run.project, &run.name, stage));
+    tasks.map(|task| &**task).find(|task| {
+        let variant = task.variant.as_ref();
+        task.stage.as_ref() == Some(&evaluation.name)
+            && variant.is_some_and(|(swapped, model)| swapped == input && *model == root)
+    })
 }
 
 /// The results files of some tasks.
@@ -423,10 +438,20 @@ async fn decide(
         task: key.clone(),
         verdict,
         record,
-        summary: answer.summary,
+        summary: shortened(answer.summary),
         inconclusive: gate.inconclusive,
         promote,
+        champion: state.champion_of(key),
     })))
+}
+
+/// A sentence that names a user's columns is as long as these.
+fn shortened(mut summary: String) -> String {
+    if summary.len() > SUMMARY_BYTES_MAX {
+        summary.truncate(summary.floor_char_boundary(SUMMARY_BYTES_MAX));
+        summary.push('…');
+    }
+    summary
 }
 
 /// What a pass of the gate moves.
@@ -450,4 +475,53 @@ pub(crate) fn promotion(
         from: from.key.clone(),
         root: output.root,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Env;
+    use super::*;
+
+    #[test]
+    fn a_champion_is_found_by_what_it_is() {
+        let mut env = Env::new();
+        env.submit(
+            "version: 1\nname: digits\nstages:\n  train: { run: 'true', outputs: { model: { path: out, type: model } } }\n  eval: { evaluates: { model: train.model }, run: 'true', results: rows.csv }\n",
+        );
+        let roots = [b"first", b"other"].map(|bytes| Digest::of(bytes));
+        let reference = |name: &str, root| {
+            Command::AddReferenceTask(AddReferenceTask {
+                project: runyard_types::ProjectName::default_project(),
+                run: "digits-1".parse().expect("a run"),
+                stage: "eval".parse().expect("a stage"),
+                name: name.parse().expect("a stage"),
+                input: "model".into(),
+                root,
+            })
+        };
+        let found = |env: &Env, input: &str, root| {
+            let run = "digits-1".parse().expect("a run");
+            let project = runyard_types::ProjectName::default_project();
+            let run = env.state.run(&project, &run).expect("it is there");
+            let evaluation = run.pipeline.stage("eval").expect("it is there");
+            reference_task(&env.state, run, evaluation, input, root)
+                .map(|task| task.key.to_string())
+        };
+        assert_eq!(found(&env, "model", roots[0]), None);
+        env.ok(reference("eval.champion", roots[0]));
+        assert_eq!(found(&env, "model", roots[0]).as_deref(), Some("digits-1/eval.champion"));
+        // The alias has moved: the rows of the one before are not its.
+        assert_eq!(found(&env, "model", roots[1]), None);
+        assert_eq!(found(&env, "tokenizer", roots[0]), None);
+        env.ok(reference("eval.champion-2", roots[1]));
+        assert_eq!(found(&env, "model", roots[1]).as_deref(), Some("digits-1/eval.champion-2"));
+        assert_eq!(found(&env, "model", roots[0]).as_deref(), Some("digits-1/eval.champion"));
+    }
+
+    #[test]
+    fn a_long_sentence_is_shortened_at_a_character() {
+        assert_eq!(shortened("fine".into()), "fine");
+        let long = shortened("ä".repeat(SUMMARY_BYTES_MAX));
+        assert!(long.len() <= SUMMARY_BYTES_MAX + 4 && long.ends_with("ä…"));
+    }
 }

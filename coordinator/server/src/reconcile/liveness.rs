@@ -10,6 +10,7 @@ use tonic::Status;
 
 use super::Pass;
 use crate::core::Core;
+use crate::live::RevisionKey;
 use crate::errors::status;
 use crate::session;
 
@@ -24,6 +25,8 @@ const OLD_ATTEMPT_MS: u64 = 3_600_000;
 const OLD_LOST_AFTER_MS: u64 = 1_800_000;
 /// How long the workers of a gang may take to be prepared.
 const GANG_MS_MAX: u64 = 1_800_000;
+/// The newest revisions of a deployment whose gateways' figures are kept though they are over.
+const REVISIONS_SHOWN: u32 = 8;
 
 pub(super) async fn pass(core: Core) -> Result<Pass, Status> {
     let view = core.truth.view();
@@ -44,18 +47,39 @@ pub(super) async fn pass(core: Core) -> Result<Pass, Status> {
     core.live.retain_workers(|key| {
         view.state.unsettled.contains(&key.attempt) || view.state.attempt(&key.attempt).is_none()
     });
+    core.live.retain_revisions(|key| is_looked_at(&view.state, key));
     Ok(if view.state.nodes.is_empty() { Pass::Asleep } else { Pass::In(Duration::from_secs(1)) })
+}
+
+/// Whether what gateways say of a revision is still asked for: it takes part, or is among the newest that are
+/// shown with their figures.
+fn is_looked_at(state: &State, (project, name, number): &RevisionKey) -> bool {
+    let Some(deployment) = state.deployment(project, name) else { return false };
+    // It may be newer than this view.
+    let Some(revision) = deployment.revision(*number) else {
+        return deployment.revisions.last().is_none_or(|last| last.number < *number);
+    };
+    let newest = deployment.revisions.last().map_or(0, |last| last.number);
+    revision.state.wants_replicas() || number.saturating_add(REVISIONS_SHOWN) > newest
 }
 
 /// Gangs whose workers were not all prepared in time: those that are hold their devices for nothing.
 fn late_gangs(state: &State) -> impl Iterator<Item = Command> + '_ {
     state.unsettled.iter().filter_map(|key| {
         let (_, attempt) = state.attempt(key)?;
-        let waits = attempt.outcome.is_none() && !attempt.go && attempt.stop.is_none();
+        let waits = attempt.outcome.is_none()
+            && !attempt.go
+            && attempt.after.is_none()
+            && attempt.stop.is_none();
         let late = crate::clock::wall_ms().saturating_sub(attempt.placed_at.0) > GANG_MS_MAX;
         (waits && late).then(|| {
             let reason = format!("its gang was not prepared within {} min", GANG_MS_MAX / 60_000);
-            Command::StopAttempt(StopAttempt { attempt: key.clone(), cause: Cause::Error, reason })
+            Command::StopAttempt(StopAttempt {
+                attempt: key.clone(),
+                cause: Cause::Error,
+                reason,
+                give_back: false,
+            })
         })
     })
 }
@@ -82,9 +106,8 @@ async fn ingest_again(core: &Core, state: &State) -> Result<(), Status> {
 
 fn judge(core: &Core, now: DurationMs, node: &Node) -> Option<Command> {
     let since = now.0.saturating_sub(node.liveness_since.0);
-    let set = |liveness| {
-        Some(Command::SetLiveness(SetLiveness { node: node.name.clone(), liveness, orphans: None }))
-    };
+    let set =
+        |liveness| Some(Command::SetLiveness(SetLiveness { node: node.name.clone(), liveness }));
     match node.liveness {
         Liveness::Joined => None,
         Liveness::Ready => {
@@ -127,6 +150,21 @@ fn lose(state: &State, now: DurationMs, node: &Node) -> Vec<Command> {
         .collect()
 }
 
+/// When the attempt of a worker on a node that is not heard is given up, as wall time: if it lives, and
+/// if the node does not return before. Also, since when the node is not heard.
+pub(crate) fn given_up_at(state: &State, node: &Node, key: &WorkerKey) -> Option<(u64, u64)> {
+    let in_liveness = state.clock.elapsed.0.saturating_sub(node.liveness_since.0);
+    let unheard = match node.liveness {
+        Liveness::Unreachable => in_liveness,
+        Liveness::Lost => in_liveness.saturating_add(LOST_MS),
+        Liveness::Joined | Liveness::Ready => return None,
+    };
+    let since = state.clock.wall.0.saturating_sub(unheard);
+    // A node is lost before its attempts are.
+    let limit = lost_after(state, key)?.max(LOST_MS);
+    Some((since, since.saturating_add(limit)))
+}
+
 /// How long the worker's attempt is waited for, if it lives.
 fn lost_after(state: &State, key: &WorkerKey) -> Option<u64> {
     let (task, attempt) = state.attempt(&key.attempt)?;
@@ -143,4 +181,38 @@ fn lost_after(state: &State, key: &WorkerKey) -> Option<u64> {
     let age = state.clock.wall.0.saturating_sub(attempt.placed_at.0);
     let default = if age < OLD_ATTEMPT_MS { LOST_MS } else { OLD_LOST_AFTER_MS };
     Some(set.map_or(default, |limit| limit.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use runyard_state::{ReportWorkers, WorkerStep};
+
+    use super::super::testing::Env;
+    use super::*;
+
+    #[test]
+    fn f43_a_gang_that_is_not_prepared_in_time_is_stopped() {
+        let mut env = Env::new();
+        env.node("n1", &[]);
+        env.node("n2", &[]);
+        env.submit(
+            "version: 1\nname: gang\nstages:\n  a: { run: 'true', nodes: 2 }\n  b: { run: 'true' }\n",
+        );
+        env.queue("gang-1/a", Vec::new());
+        env.queue("gang-1/b", Vec::new());
+        let gang = env.place("gang-1/a", &["n1", "n2"]);
+        env.place("gang-1/b", &["n1"]);
+        // Placed months ago by this machine's clock; only the gang waits for anybody.
+        let late: Vec<_> = late_gangs(&env.state).collect();
+        let [Command::StopAttempt(stop)] = late.as_slice() else { panic!("{late:?}") };
+        assert_eq!((&stop.attempt, stop.cause), (&gang, Cause::Error));
+        assert!(stop.reason.contains("not prepared within 30 min"), "{}", stop.reason);
+        for (rank, node) in [(0, "n1"), (1, "n2")] {
+            let key = WorkerKey { attempt: gang.clone(), rank };
+            let node = node.parse().expect("a name");
+            let items = vec![(key, WorkerStep::Prepared { port: 0 })];
+            env.ok(Command::ReportWorkers(ReportWorkers { node, items }));
+        }
+        assert_eq!(late_gangs(&env.state).count(), 0, "it goes");
+    }
 }

@@ -1,6 +1,8 @@
 //! The leader's reconcilers: each compares what is wanted with what is, and proposes. They keep nothing
 //! that a new leader could not find again; a proposal that came too late is refused and harmless.
 
+mod chain;
+mod demands;
 mod deploy;
 mod expressions;
 mod gate;
@@ -8,9 +10,16 @@ pub(crate) mod gate_child;
 mod liveness;
 mod place;
 mod resolve;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
+pub(crate) use demands::demands;
 pub(crate) use gate::promotion;
-pub(crate) use place::{cluster, demands};
+pub(crate) use liveness::given_up_at;
+pub(crate) use place::cluster;
+pub(crate) use resolve::foresee;
 
 use std::time::Duration;
 
@@ -26,15 +35,16 @@ const IDLE: Duration = Duration::from_secs(1);
 
 /// Starts all reconcilers.
 pub(crate) fn start(core: &Core, tracker: &TaskTracker, stop: &CancellationToken) {
-    let loops: [(&'static str, Step); 5] = [
-        ("resolve", |core| Box::pin(resolve::pass(core))),
-        ("place", |core| Box::pin(place::pass(core))),
-        ("gate", |core| Box::pin(gate::pass(core))),
-        ("deploy", |core| Box::pin(deploy::pass(core))),
-        ("liveness", |core| Box::pin(liveness::pass(core))),
+    let ms = Duration::from_millis;
+    let loops: [(&'static str, Duration, Step); 5] = [
+        ("resolve", ms(2), |core| Box::pin(resolve::pass(core))),
+        ("place", ms(3), |core| Box::pin(place::pass(core))),
+        ("gate", ms(20), |core| Box::pin(gate::pass(core))),
+        ("deploy", ms(20), |core| Box::pin(deploy::pass(core))),
+        ("liveness", ms(250), |core| Box::pin(liveness::pass(core))),
     ];
-    for (name, step) in loops {
-        let run = tracker.track_future(run(name, step, core.clone(), stop.clone()));
+    for (name, every, step) in loops {
+        let run = tracker.track_future(run(name, every, step, core.clone(), stop.clone()));
         drop(task::spawn(name, run));
     }
 }
@@ -51,12 +61,15 @@ pub(crate) enum Pass {
     Asleep,
 }
 
-async fn run(name: &'static str, step: Step, core: Core, stop: CancellationToken) {
+/// Runs the passes: at once after a rest, and between two of them no less than `every`, so that what changes in
+/// quick succession costs one pass.
+async fn run(name: &'static str, every: Duration, step: Step, core: Core, stop: CancellationToken) {
     let mut changes = core.truth.watch();
     let mut reports = core.live.reports.subscribe();
     loop {
         changes.mark_unchanged();
         reports.mark_unchanged();
+        let begun = tokio::time::Instant::now();
         let next = match step(core.clone()).await {
             Ok(next) => next,
             Err(error) => {
@@ -64,6 +77,11 @@ async fn run(name: &'static str, step: Step, core: Core, stop: CancellationToken
                 Pass::In(IDLE)
             }
         };
+        tokio::select! {
+            // Both cancel-safe: a token and a clock.
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep_until(begun + every) => {}
+        }
         if wait(&mut changes, &mut reports, &stop, next).await.is_none() {
             return;
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use runyard_pipeline::expr::Expr;
 use runyard_pipeline::{ModelAt, ModelRef, Source, Stage};
+use runyard_proto::v1::CodeFile;
 use runyard_state::entity::{ResolvedInput, ResolvedSource, Run, StageProgress, Task, TaskState};
 use runyard_state::{Command, Resolution, ResolveTasks, State};
 use runyard_types::{Cause, Digest, ProjectName, TaskKey, encode};
@@ -66,6 +67,31 @@ fn batches(items: Vec<(TaskKey, Resolution)>) -> Vec<Vec<(TaskKey, Resolution)>>
     batches
 }
 
+/// What becomes of the waiting tasks of a run that is only thought of: nothing is kept of it.
+pub(crate) fn foresee(
+    core: &Core,
+    state: &State,
+    run: &Run,
+    files: &[CodeFile],
+) -> Vec<(TaskKey, Resolution)> {
+    let mut items = Vec::new();
+    let stages = state
+        .resolvable
+        .iter()
+        .filter(|(project, name, _)| *project == run.project && *name == run.name);
+    for (project, name, stage_name) in stages {
+        let Some(stage) = run.pipeline.stage(stage_name.as_str()) else { continue };
+        let mut code = Some(contentkey::code_files_of(files, stage));
+        let waiting = state.stage_tasks(project, name, stage_name);
+        for task in waiting.filter(|task| task.state == TaskState::Waiting) {
+            let (resolution, _) = decide(core, state, run, stage, task, &mut code)
+                .unwrap_or_else(|(cause, reason)| (Resolution::Fail { cause, reason }, None));
+            items.push((task.key.clone(), resolution));
+        }
+    }
+    items
+}
+
 fn resolve_all(core: &Core, state: &State) -> Vec<(TaskKey, Resolution)> {
     let mut items = Vec::new();
     for (project, name, stage_name) in state.resolvable.iter() {
@@ -102,19 +128,36 @@ fn resolve(
     task: &Task,
     code: &mut Code,
 ) -> Result<Resolution, Failed> {
+    let (resolution, runs_with) = decide(core, state, run, stage, task, code)?;
+    if let Some(components) = runs_with {
+        stagecache::set_latest(core, &task.key, &components);
+    }
+    Ok(resolution)
+}
+
+/// What becomes of a task, and the components that it is about to run with, if it is.
+fn decide(
+    core: &Core,
+    state: &State,
+    run: &Run,
+    stage: &Stage,
+    task: &Task,
+    code: &mut Code,
+) -> Result<(Resolution, Option<Components>), Failed> {
+    let done = |resolution| Ok((resolution, None));
     if let Some(reason) = &run.cancelled {
-        return Ok(Resolution::Fail { cause: Cause::Cancelled, reason: reason.clone() });
+        return done(Resolution::Fail { cause: Cause::Cancelled, reason: reason.clone() });
     }
     let env = TaskEnv { state, run, stage, task };
     // A reference task belongs to its gate, which has looked already.
     if task.variant.is_none()
         && let Some(reason) = skipped(run, stage, &env)?
     {
-        return Ok(Resolution::Skip { reason });
+        return done(Resolution::Skip { reason });
     }
     let inputs = inputs(state, run, stage, task)?;
     if stagespec::is_leaders(stage) {
-        return Ok(Resolution::Begin { inputs });
+        return done(Resolution::Begin { inputs });
     }
     let variables = env.variables().map_err(|reason| (Cause::Error, reason))?;
     if code.is_none() {
@@ -135,7 +178,7 @@ fn resolve(
     let mounted = inputs.iter().any(|input| matches!(input.source, ResolvedSource::Mount { .. }));
     let usable = stage.cache && !run.no_cache && !mounted;
     if usable && let Some(cached) = stagecache::find(core, &run.project, &key) {
-        return Ok(Resolution::Restore {
+        return done(Resolution::Restore {
             content_key: key,
             inputs,
             result: cached.result,
@@ -143,8 +186,8 @@ fn resolve(
         });
     }
     let reason = miss_reason(core, run, stage, task, &components, mounted);
-    stagecache::set_latest(core, &task.key, &components);
-    Ok(Resolution::Queue { content_key: (!mounted).then_some(key), inputs, env: variables, reason })
+    let content_key = (!mounted).then_some(key);
+    Ok((Resolution::Queue { content_key, inputs, env: variables, reason }, Some(components)))
 }
 
 fn miss_reason(
@@ -318,4 +361,70 @@ pub(super) fn model_root(
         missing(format!("there is no version {number} of model `{}`", model.name))
     })?;
     Ok(version.root)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Env, task};
+    use super::*;
+
+    #[test]
+    fn the_outputs_of_a_matrix_share_one_folder() {
+        let mut env = Env::new();
+        env.node("n1", &[]);
+        env.submit(
+            "version: 1\nname: grid\nstages:\n  sweep: { run: 'true', matrix: { axes: { seed: [0, 1] } }, outputs: { rows: out } }\n  one: { run: 'true', outputs: { rows: out } }\n  pick: { run: 'true', inputs: { rows: sweep.rows } }\n",
+        );
+        for key in ["grid-1/sweep[0]", "grid-1/sweep[1]", "grid-1/one"] {
+            env.work(key, "n1", "rows");
+        }
+        let project = ProjectName::default_project();
+        let run = env.state.run(&project, &"grid-1".parse().expect("a run")).expect("it is there");
+        let places = |at: Option<&str>, from: &str| {
+            let (at, from) = (at.map(str::to_owned), from.parse().expect("a stage"));
+            let output = "rows".parse().expect("a name");
+            let all = from_stage(&env.state, run, ("rows", &at), &from, &output).expect("resolved");
+            all.into_iter()
+                .map(|input| (input.folder.unwrap_or_default(), input.at.unwrap_or_default()))
+                .collect::<Vec<_>>()
+        };
+        let pair = |folder: &str, at: &str| (folder.to_owned(), at.to_owned());
+        assert_eq!(
+            places(None, "sweep"),
+            [pair("inputs/rows", "inputs/rows/seed=0"), pair("inputs/rows", "inputs/rows/seed=1")]
+        );
+        assert_eq!(
+            places(Some("data/"), "sweep"),
+            [pair("data", "data/seed=0"), pair("data", "data/seed=1")]
+        );
+        assert_eq!(places(None, "one"), [pair("", "")], "a single one is where it always is");
+    }
+
+    #[test]
+    fn resolutions_are_cut_into_entries_that_the_log_takes() {
+        let queue = |bytes: usize| Resolution::Queue {
+            content_key: None,
+            inputs: Vec::new(),
+            env: BTreeMap::from([("BIG".to_owned(), "x".repeat(bytes))]),
+            reason: String::new(),
+        };
+        let items = |sizes: &[usize]| {
+            let item = |(at, bytes): (usize, &usize)| (task(&format!("big-1/a[{at}]")), queue(*bytes));
+            sizes.iter().enumerate().map(item).collect::<Vec<_>>()
+        };
+        let cut = batches(items(&[10; 600]));
+        assert_eq!(cut.iter().map(Vec::len).collect::<Vec<_>>(), [256, 256, 88]);
+
+        let sizes = [300_000, 300_000, 100, 600_000, 500_000];
+        let cut = batches(items(&sizes));
+        let keys: Vec<_> = cut.iter().flatten().map(|(key, _)| key.clone()).collect();
+        assert_eq!(keys, items(&sizes).into_iter().map(|(key, _)| key).collect::<Vec<_>>());
+        for batch in &cut {
+            let bytes = encode(&ResolveTasks { items: batch.clone() }).len();
+            assert!(bytes < 1 << 20, "{bytes}");
+        }
+        let (_, fourth) = &cut.iter().flatten().collect::<Vec<_>>()[3];
+        let Resolution::Fail { cause: Cause::Failure, reason } = fourth else { panic!("{fourth:?}") };
+        assert!(reason.contains("over the limit of 524288"), "{reason}");
+    }
 }

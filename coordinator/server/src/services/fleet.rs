@@ -2,11 +2,14 @@
 
 use runyard_proto::v1::{
     CreateTokenRequest, CreateTokenResponse, GetNodeRequest, ListNodesRequest, ListNodesResponse,
-    ListTokensRequest, ListTokensResponse, Node, RevokeTokenRequest, RevokeTokenResponse,
-    SetEligibilityRequest, StatusRequest, StatusResponse, TokenInfo, fleet_server::Fleet,
+    ListTokensRequest, ListTokensResponse, Node, RemoveNodeRequest, RemoveNodeResponse,
+    RevokeTokenRequest, RevokeTokenResponse, SetEligibilityRequest, StatusRequest, StatusResponse,
+    StopOrphanRequest, TokenInfo, fleet_server::Fleet,
 };
 use runyard_state::entity::{Eligibility, TokenKind};
-use runyard_state::{Command, CreateToken, RevokeToken, SetEligibility};
+use runyard_state::{
+    Command, CreateToken, RemoveNode, RevokeToken, SetEligibility, StopOrphan,
+};
 use runyard_transport::token::{JoinToken, UserToken};
 use runyard_types::{DurationMs, Name, NodeName};
 use tonic::{Request, Response, Status};
@@ -83,6 +86,53 @@ impl Fleet for FleetService {
             principal: principal.name,
         };
         self.core.truth.propose(Command::SetEligibility(command)).await.map_err(status)?;
+        let view = self.core.truth.view();
+        let node = view
+            .state
+            .nodes
+            .get(&name)
+            .ok_or_else(|| Status::not_found(format!("there is no node `{name}`")))?;
+        Ok(Response::new(views::node(&self.core.live, node)))
+    }
+
+    async fn remove_node(
+        &self,
+        request: Request<RemoveNodeRequest>,
+    ) -> Result<Response<RemoveNodeResponse>, Status> {
+        let principal = access::user(&self.core, &request)?;
+        let request = request.into_inner();
+        let node = node_name(&request.name)?;
+        let command =
+            RemoveNode { node: node.clone(), force: request.force, principal: principal.name };
+        self.core.truth.propose(Command::RemoveNode(command)).await.map_err(status)?;
+        self.core.live.forget(&node);
+        Ok(Response::new(RemoveNodeResponse {}))
+    }
+
+    async fn stop_orphan(
+        &self,
+        request: Request<StopOrphanRequest>,
+    ) -> Result<Response<Node>, Status> {
+        let principal = access::user(&self.core, &request)?;
+        let request = request.into_inner();
+        let name = node_name(&request.node)?;
+        let view = self.core.truth.read().await.map_err(status)?;
+        let node = view
+            .state
+            .nodes
+            .get(&name)
+            .ok_or_else(|| Status::not_found(format!("there is no node `{name}`")))?;
+        let listed = node.orphans.keys().find(|key| views::orphan(key) == request.worker);
+        let worker = listed.cloned().ok_or_else(|| {
+            Status::not_found(format!(
+                "node `{name}` has no orphan `{}`; `runyard nodes get {name}` lists them",
+                request.worker
+            ))
+        })?;
+        let command =
+            StopOrphan { node: name, worker, reason: request.reason, principal: principal.name };
+        let name = command.node.clone();
+        self.core.truth.propose(Command::StopOrphan(command)).await.map_err(status)?;
         let view = self.core.truth.view();
         let node = view
             .state
@@ -187,7 +237,7 @@ impl Fleet for FleetService {
         let group = &self.core.group;
         Ok(Response::new(StatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            commit: option_env!("RUNYARD_COMMIT").unwrap_or_default().to_owned(),
+            commit: crate::COMMIT.to_owned(),
             group: group.id.clone(),
             generation: group.generation,
             peer: group.peer,

@@ -116,6 +116,7 @@ fn fill_run(
         subject: git.subject.clone(),
         dirty: git.dirty,
         remote: git.remote.clone(),
+        tag: git.tag.clone(),
     });
     // The data that went in, through all stages that the version's task stands on.
     let mut stages = vec![version.task.clone()];

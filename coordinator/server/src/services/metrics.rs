@@ -39,13 +39,16 @@ fn read(core: &Core, request: &MetricsRequest) -> Result<MetricsResponse, Status
             let bytes = core.store.get_blob(&project, &digest).map_err(crate::errors::store)?;
             let manifest =
                 Manifest::decode(&bytes).map_err(|error| Status::data_loss(error.to_string()))?;
+            // A line may be cut anywhere, also where a segment ends.
+            let mut line = Line::default();
             for reference in manifest.from_offset(0) {
                 let bytes = core
                     .store
                     .get_blob(&project, &reference.digest)
                     .map_err(crate::errors::store)?;
-                points(bytes, &mut series)?;
+                points(bytes, &mut line, &mut series)?;
             }
+            line_points(&line.bytes, line.at_ms, &mut series);
         }
         for (name, value) in &task.result.metrics {
             let points = series.entry(name.clone()).or_default();
@@ -67,19 +70,31 @@ fn read(core: &Core, request: &MetricsRequest) -> Result<MetricsResponse, Status
     Ok(answer)
 }
 
-/// The points of a segment whose records are lines of JSON.
-fn points(bytes: bytes::Bytes, series: &mut BTreeMap<String, Vec<Point>>) -> Result<(), Status> {
+/// The beginning of a line whose end is still to come, and when the newest part of it was written.
+#[derive(Debug, Default)]
+struct Line {
+    bytes: Vec<u8>,
+    at_ms: u64,
+}
+
+/// The points of a segment whose records are parts of lines of JSON.
+fn points(
+    bytes: bytes::Bytes,
+    line: &mut Line,
+    series: &mut BTreeMap<String, Vec<Point>>,
+) -> Result<(), Status> {
     let segment = Segment::open(bytes).map_err(|error| Status::data_loss(error.to_string()))?;
-    let mut carry = Vec::new();
     for record in segment.records_from(0) {
         let record = record.map_err(|error| Status::data_loss(error.to_string()))?;
-        carry.extend_from_slice(&record.data);
-        while let Some(end) = carry.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = carry.drain(..=end).collect();
-            line_points(&line, record.at_ms, series);
+        line.at_ms = record.at_ms;
+        for part in record.data.split_inclusive(|byte| *byte == b'\n') {
+            line.bytes.extend_from_slice(part);
+            if part.ends_with(b"\n") {
+                line_points(&line.bytes, line.at_ms, series);
+                line.bytes.clear();
+            }
         }
     }
-    line_points(&carry, 0, series);
     Ok(())
 }
 
@@ -117,4 +132,38 @@ fn thin(points: Vec<Point>, limit: usize) -> Vec<Point> {
         .filter(|(at, _)| at % stride == 0 || *at == last)
         .map(|(_, point)| point)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use runyard_blobs::segment::{Record, SegmentWriter};
+
+    use super::*;
+
+    fn segment(from: u64, at_ms: u64, text: &str) -> bytes::Bytes {
+        let mut writer = SegmentWriter::new(from).expect("a writer");
+        let data = bytes::Bytes::copy_from_slice(text.as_bytes());
+        let record = Record { offset: from, at_ms, stderr: false, data, cut_bytes: 0 };
+        writer.push(&record).expect("a record");
+        writer.finish().expect("a segment")
+    }
+
+    #[test]
+    fn a_line_that_is_cut_by_the_end_of_a_segment_is_one_line() {
+        let text = "{\"step\":1,\"loss\":0.5}\n{\"step\":2,\"loss\":0.25}\n{\"step\":3,\"loss\":0.125}";
+        for cut in 0..=text.len() {
+            let (mut series, mut line) = (BTreeMap::new(), Line::default());
+            for (from, at_ms, part) in [(0, 10, &text[..cut]), (cut, 20, &text[cut..])] {
+                if !part.is_empty() {
+                    let bytes = segment(from as u64, at_ms, part);
+                    points(bytes, &mut line, &mut series).expect("readable");
+                }
+            }
+            line_points(&line.bytes, line.at_ms, &mut series);
+            let loss = &series["loss"];
+            let found: Vec<(i64, f64)> = loss.iter().map(|p| (p.step, p.value)).collect();
+            assert_eq!(found, [(1, 0.5), (2, 0.25), (3, 0.125)], "cut at {cut}");
+            assert!(loss.iter().all(|point| point.at_ms >= 10), "each has its time: {loss:?}");
+        }
+    }
 }

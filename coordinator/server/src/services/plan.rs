@@ -1,5 +1,7 @@
 //! What a submission would do.
 
+mod predict;
+
 use runyard_proto::v1::{PlanResponse, PlannedStage, SubmitRequest};
 use runyard_scheduler::{Demand, Limits, schedule};
 use tonic::Status;
@@ -17,8 +19,10 @@ pub(super) async fn plan(core: &Core, request: SubmitRequest) -> Result<PlanResp
 }
 
 fn answer(core: &Core, request: &SubmitRequest) -> Result<PlanResponse, Status> {
-    let checked = submit::check(core, request)?;
+    let mut checked = submit::check(core, request, submit::Bytes::Known)?;
     let view = core.truth.view();
+    let foreseen = predict::predict(core, &view.state, view.index, &checked, request)?;
+    checked.warnings.extend(foreseen.warnings);
     let mut nodes = cluster(&view.state);
     // Where a stage would go on a cluster that is as now, but empty.
     for node in nodes.nodes.values_mut() {
@@ -45,6 +49,13 @@ fn answer(core: &Core, request: &SubmitRequest) -> Result<PlanResponse, Status> 
             };
             if stagespec::is_leaders(stage) {
                 planned.placement = "carried out by the coordinator".to_owned();
+            }
+            if let Some(stage) = foreseen.stages.get(&stage.name) {
+                planned.cached = stage.cached;
+                planned.reason.clone_from(&stage.reason);
+            }
+            // What is not run needs no room.
+            if stagespec::is_leaders(stage) || planned.cached {
                 return planned;
             }
             let key = runyard_types::TaskKey {

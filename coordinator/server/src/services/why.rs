@@ -1,9 +1,13 @@
-//! Why a task does not run, from the scheduler's own predicate.
+//! Why a task does not run, from the scheduler's own predicate; where it is; how it ended.
+
+mod active;
+mod ended;
 
 use runyard_proto::v1::{Reason, WhyRequest, WhyResponse};
 use runyard_scheduler::{Limits, explain};
 use runyard_state::State;
 use runyard_state::entity::{Task, TaskState};
+use runyard_types::{AttemptKey, TimestampMs};
 use tonic::Status;
 
 use super::names;
@@ -19,27 +23,29 @@ pub(super) fn why(state: &State, request: &WhyRequest) -> Result<WhyResponse, St
         .find(|task| task.state == TaskState::Queued)
         .or_else(|| tasks.iter().find(|task| task.state == TaskState::Active))
         .or_else(|| tasks.iter().find(|task| task.state == TaskState::Waiting))
-        .or_else(|| {
-            tasks.iter().rfind(|task| matches!(task.state, TaskState::Failed | TaskState::Error))
-        })
-        .or_else(|| tasks.last())
+        .or_else(|| ended::decisive(&tasks))
         .ok_or_else(|| Status::not_found(format!("`{}` has no tasks", request.target)))?;
     let mut answer = WhyResponse {
         task: task.key.to_string(),
         state: task.state.as_str().to_owned(),
-        sentence: sentence(state, task),
         nodes_total: state.nodes.size() as u32,
+        attempt: task.attempts.last().map_or_else(String::new, |attempt| {
+            AttemptKey { task: task.key.clone(), number: attempt.number }.to_string()
+        }),
         ..Default::default()
     };
-    if task.state == TaskState::Queued {
-        queued(state, task, &mut answer);
+    match task.state {
+        TaskState::Queued => queued(state, task, &mut answer),
+        TaskState::Waiting => answer.sentence = waiting(state, task),
+        TaskState::Active => active::tell(state, task, &mut answer),
+        _ => ended::tell(state, task, &mut answer),
     }
     Ok(answer)
 }
 
 fn queued(state: &State, task: &Task, answer: &mut WhyResponse) {
     let cluster = cluster(state);
-    let (queue, _) = demands(state, state.clock.elapsed);
+    let queue = demands(state, state.clock.elapsed, usize::MAX).list;
     let limits = Limits { now_ms: state.clock.wall.0, ..Limits::default() };
     let Some(explanation) = explain(&cluster, &queue, &limits, &task.key) else {
         answer.sentence = if task.not_before > state.clock.elapsed {
@@ -79,35 +85,29 @@ fn queued(state: &State, task: &Task, answer: &mut WhyResponse) {
     };
 }
 
-fn sentence(state: &State, task: &Task) -> String {
-    match task.state {
-        TaskState::Waiting => {
-            let open = task
-                .key
-                .run()
-                .and_then(|run| state.run(&task.key.project, run))
-                .and_then(|run| Some((run, run.pipeline.stage(task.stage.as_ref()?.as_str())?)))
-                .map(|(run, stage)| {
-                    let open = stage
-                        .needs
-                        .iter()
-                        .filter(|need| run.stages.get(*need).is_some_and(|p| !p.is_final()));
-                    open.map(ToString::to_string).collect::<Vec<_>>().join(", ")
-                })
-                .unwrap_or_default();
-            if open.is_empty() {
-                "its inputs are being resolved".to_owned()
-            } else {
-                format!("it waits for {open}")
-            }
-        }
-        TaskState::Active if task.attempts.is_empty() => match task.reason.as_str() {
-            "" => "the coordinator carries it out now".to_owned(),
-            reason => reason.to_owned(),
-        },
-        TaskState::Active => "it runs".to_owned(),
-        TaskState::Queued => String::new(),
-        _ if task.reason.is_empty() => format!("it {}", task.state.as_str()),
-        _ => format!("it is {}: {}", task.state.as_str(), task.reason),
+/// An instant as people read it, UTC to the second.
+fn instant(at: TimestampMs) -> String {
+    // humantime prints no year past 9999.
+    let at = std::time::Duration::from_millis(at.0.min(253_402_300_799_000));
+    humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + at).to_string()
+}
+
+fn waiting(state: &State, task: &Task) -> String {
+    let open = task
+        .key
+        .run()
+        .and_then(|run| state.run(&task.key.project, run))
+        .and_then(|run| Some((run, run.pipeline.stage(task.stage.as_ref()?.as_str())?)))
+        .map(|(run, stage)| {
+            let open = stage
+                .needs
+                .iter()
+                .filter(|need| run.stages.get(*need).is_some_and(|p| !p.is_final()));
+            open.map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        })
+        .unwrap_or_default();
+    match open.is_empty() {
+        true => "its inputs are being resolved".to_owned(),
+        false => format!("it waits for {open}"),
     }
 }

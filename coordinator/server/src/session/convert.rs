@@ -49,6 +49,7 @@ pub(crate) fn hello(node: NodeName, hello: &wire::Hello) -> Result<NodeHello, St
         gateway: inventory.gateway,
         platform: inventory.platform,
         mounts: inventory.mounts,
+        chains: hello.chains,
         workers,
     })
 }

@@ -1,5 +1,7 @@
 //! The full desired set of a node, derived from the state.
 
+use std::collections::BTreeSet;
+
 use runyard_pipeline::StageKind;
 use runyard_proto::agent as wire;
 use runyard_state::State;
@@ -13,6 +15,8 @@ use crate::stagespec;
 
 /// How long a stage has to end after it was asked to, unless its file says otherwise.
 const GRACE_MS: u64 = 10_000;
+/// What of a stop's reason an agent is told.
+const REASON_BYTES_MAX: usize = 512;
 /// What a worker's log may hold before its middle is cut.
 const LOG_QUOTA_BYTES: u64 = 1 << 30;
 
@@ -31,18 +35,66 @@ pub(crate) fn desired_set(
             set.tombstones.push(wire::Tombstone {
                 project: key.attempt.task.project.to_string(),
                 key: key.to_string(),
-                reason: stop.reason.clone(),
+                reason: shortened(&stop.reason),
                 index: stop.index,
                 grace_ms: GRACE_MS,
             });
         }
         set.workers.extend(desired_worker(state, task, attempt, key));
     }
+    for (key, stop) in &node.orphans {
+        let Some(stop) = stop else { continue };
+        set.tombstones.push(wire::Tombstone {
+            project: key.attempt.task.project.to_string(),
+            key: key.to_string(),
+            reason: shortened(&stop.reason),
+            index: stop.index,
+            grace_ms: GRACE_MS,
+        });
+    }
     if !node.gateway.is_empty() {
         set.routes =
             state.deployments.values().map(|deployment| route(state, deployment)).collect();
     }
     set
+}
+
+/// Each of thousands of tombstones has one.
+fn shortened(reason: &str) -> String {
+    match reason.len() > REASON_BYTES_MAX {
+        true => format!("{}…", &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)]),
+        false => reason.to_owned(),
+    }
+}
+
+/// Keeps a set within what a message may have, `bytes_max`, by leaving out workers that the node was never told
+/// of: they come when others are gone. Those that it was told of, or that began, are always named. Answers with
+/// how many were left out; `told` is what the set names.
+pub(super) fn bound(
+    set: &mut wire::DesiredSet,
+    told: &mut BTreeSet<(String, String)>,
+    bytes_max: usize,
+) -> usize {
+    use prost::Message as _;
+    let key = |worker: &wire::DesiredWorker| (worker.project.clone(), worker.key.clone());
+    let all = set.workers.len();
+    let mut bytes = set.encoded_len();
+    if bytes > bytes_max {
+        // The newest first; a worker's own bytes, its tag and length.
+        let mut kept = Vec::with_capacity(all);
+        for worker in std::mem::take(&mut set.workers).into_iter().rev() {
+            let new = !worker.started && !told.contains(&key(&worker));
+            if bytes > bytes_max && new {
+                bytes -= worker.encoded_len();
+            } else {
+                kept.push(worker);
+            }
+        }
+        kept.reverse();
+        set.workers = kept;
+    }
+    *told = set.workers.iter().map(key).collect();
+    all - set.workers.len()
 }
 
 /// A short form of the set: two sets with equal forms need not both be sent.
@@ -89,6 +141,11 @@ fn desired_worker(
         master_addr,
         master_port: u32::from(first.port),
         started: worker.phase >= WorkerPhase::Running,
+        after: attempt
+            .after
+            .as_ref()
+            .map(|before| WorkerKey { attempt: before.clone(), rank: 0 }.to_string())
+            .unwrap_or_default(),
     })
 }
 
@@ -228,12 +285,11 @@ fn route(state: &State, deployment: &runyard_state::entity::Deployment) -> wire:
                 RevisionState::Serving => 1000 - canary_share.min(1000),
                 _ => 0,
             };
-            // The watch of a revision that serves alone holds it against the one that served before.
-            let before = deployment
-                .revisions
-                .iter()
-                .rev()
-                .find(|other| other.number < revision.number && other.requests > 0);
+            // The watch of a revision that serves alone holds it against the one that served before: not
+            // against one that was rolled back for its errors.
+            let before = deployment.revisions.iter().rev().find(|other| {
+                other.number < revision.number && other.requests > 0 && other.state.has_served()
+            });
             wire::RouteRevision {
                 number: revision.number,
                 weight_permille,
@@ -251,7 +307,7 @@ fn route(state: &State, deployment: &runyard_state::entity::Deployment) -> wire:
         deployment: deployment.name.to_string(),
         revisions,
         latch: deployment.latch,
-        serving: serving.unwrap_or(0),
+        serving: deployment.fallback().unwrap_or(0),
         drain_ms: serving
             .and_then(|n| deployment.revision(n))
             .map_or(0, |revision| revision.spec.drain.0),
@@ -279,4 +335,63 @@ fn replicas(
             })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+
+    fn worker(number: usize, started: bool) -> wire::DesiredWorker {
+        let spec = wire::WorkerSpec { command: "x".repeat(1_000), ..Default::default() };
+        wire::DesiredWorker {
+            project: "default".into(),
+            key: format!("many-1/a[{number:04}].1:0"),
+            spec: Some(spec),
+            started,
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn a_set_of_thousands_of_workers_stays_within_a_message_and_leaves_out_only_what_is_new() {
+        const MAX: usize = 100_000;
+        let set = |numbers: std::ops::Range<usize>, started: usize| wire::DesiredSet {
+            workers: numbers.map(|number| worker(number, number < started)).collect(),
+            ..Default::default()
+        };
+        let mut told = BTreeSet::new();
+        let mut first = set(0..50, 0);
+        assert_eq!(bound(&mut first, &mut told, MAX), 0);
+        assert_eq!((first.workers.len(), told.len()), (50, 50));
+
+        let mut full = set(0..3_000, 0);
+        let out = bound(&mut full, &mut told, MAX);
+        assert!(out > 2_800 && full.workers.len() + out == 3_000, "{out}");
+        assert!(full.encoded_len() <= MAX, "{}", full.encoded_len());
+        let named = told.clone();
+        assert!((0..50).all(|n| named.contains(&("default".into(), worker(n, false).key))));
+
+        // Whatever came before in the order, those that were told of stay; what runs is always named.
+        let mut next = set(0..3_000, 0);
+        next.workers.rotate_left(1_000);
+        next.workers[2_500].started = true;
+        let running = next.workers[2_500].key.clone();
+        bound(&mut next, &mut told, MAX);
+        let keys: BTreeSet<_> = next.workers.iter().map(|w| w.key.clone()).collect();
+        assert!(named.iter().all(|(_, key)| keys.contains(key)), "one was left out");
+        assert!(keys.contains(&running));
+        // When they are gone, others come.
+        let mut later = set(2_000..2_050, 0);
+        assert_eq!(bound(&mut later, &mut told, MAX), 0);
+        assert_eq!(later.workers.len(), 50);
+    }
+
+    #[test]
+    fn a_long_reason_is_shortened_for_the_agent() {
+        assert_eq!(shortened("enough"), "enough");
+        let long = shortened(&"ä".repeat(5_000));
+        assert!(long.len() < 600 && long.ends_with('…'), "{}", long.len());
+    }
 }

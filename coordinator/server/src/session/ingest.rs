@@ -2,17 +2,55 @@
 //!
 //! Reports are whole and may come twice: what the state knows already is not proposed again.
 
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+
 use runyard_proto::agent::{Phase, Report, WorkerReport};
 use runyard_state::entity::{Attempt, WorkerPhase};
 use runyard_state::{
-    Command, FinishAttempt, ReportWorkers, Seal, SealChannel, StopAttempt, WorkerStep,
+    CHAIN_MAX, Command, FinishAttempt, ReportWorkers, Seal, SealChannel, State, StopAttempt,
+    WorkerStep,
 };
-use runyard_types::{Cause, NodeName, Outcome, WorkerKey};
+use runyard_types::{AttemptKey, Cause, NodeName, Outcome, WorkerKey};
 use tonic::Status;
 
-use super::convert;
+use super::{convert, leaving, orphans};
 use crate::core::Core;
 use crate::stagecache;
+
+/// Puts what waits into one: a worker's later word, which is whole, stands for those before it.
+pub(crate) fn merge_reports(reports: impl IntoIterator<Item = Report>) -> Report {
+    let mut all = Report::default();
+    let mut known: BTreeMap<(String, String), usize> = BTreeMap::new();
+    for report in reports {
+        for worker in report.workers {
+            match known.entry((worker.project.clone(), worker.key.clone())) {
+                Entry::Occupied(at) => all.workers[*at.get()] = worker,
+                Entry::Vacant(place) => {
+                    place.insert(all.workers.len());
+                    all.workers.push(worker);
+                }
+            }
+        }
+        if !report.devices.is_empty() {
+            all.devices = report.devices;
+        }
+        all.revisions.extend(report.revisions);
+        if !report.orphans.is_empty() {
+            all.orphans = report.orphans;
+        }
+    }
+    all
+}
+
+/// Whether all that a report tells is that work is being made ready, or has begun.
+pub(crate) fn only_begins(report: &Report) -> bool {
+    let begins = |worker: &WorkerReport| {
+        let begun = [Phase::Preparing as i32, Phase::Running as i32, Phase::Publishing as i32];
+        begun.contains(&worker.phase) && worker.wedged.is_empty()
+    };
+    report.revisions.is_empty() && report.workers.iter().all(begins)
+}
 
 /// Takes in a report of `node`.
 pub(crate) async fn ingest(core: &Core, node: &NodeName, report: Report) -> Result<(), Status> {
@@ -25,8 +63,21 @@ pub(crate) async fn ingest(core: &Core, node: &NodeName, report: Report) -> Resu
         }
     }
     ingest_workers(core, node, report.workers).await?;
+    orphans::note(core, node, &report.orphans);
+    orphans::tell(core, node).await?;
     core.live.notify();
     Ok(())
+}
+
+/// Takes in what the hello of a new session names: all of the workers that the agent has.
+pub(super) async fn ingest_hello(
+    core: &Core,
+    node: &NodeName,
+    reports: Vec<WorkerReport>,
+) -> Result<(), Status> {
+    core.live.clear_orphans(node);
+    ingest_workers(core, node, reports).await?;
+    orphans::tell(core, node).await
 }
 
 pub(crate) async fn ingest_workers(
@@ -36,25 +87,41 @@ pub(crate) async fn ingest_workers(
 ) -> Result<(), Status> {
     let mut commands = Vec::new();
     let mut finished = Vec::new();
+    // Released by these reports.
+    let mut gone = BTreeSet::new();
     let view = core.truth.view();
-    for report in reports {
-        // One strange worker, as a restored group meets them, must not cost the others their reports.
-        let Ok(key) = convert::worker_key(&report.project, &report.key) else {
-            tracing::warn!(%node, worker = report.key, "a report names no worker");
+    for (key, report) in in_turn(&view.state, node, reports) {
+        if report.phase == Phase::Released as i32 {
+            core.live.drop_orphan(node, &key);
+        }
+        let Some((attempt, worker)) = view.state.worker(&key) else {
+            if report.phase != Phase::Released as i32 {
+                core.live.add_orphan(node, key);
+            }
             continue;
         };
-        let Some((attempt, worker)) = view.state.worker(&key) else { continue };
         if worker.node != *node {
             tracing::warn!(%node, worker = %key, owner = %worker.node, "a report on another node's worker was refused");
             continue;
         }
         core.live.grant(node, &key.attempt.task.project);
         core.live.set_worker(key.clone(), report.clone());
+        // It ran, so those before it are gone; their own last words come in the same breath, or soon. The
+        // liveness monitor takes it in then.
+        if attempt.after.is_some() && has_run(&report) && !has_room(&view.state, attempt, &gone) {
+            continue;
+        }
         let mut steps = Vec::new();
         if let Some(step) = step(&report, worker.phase) {
             steps.push((key.clone(), step));
         }
         if report.phase >= Phase::Finished as i32 && attempt.outcome.is_none() {
+            // Short work began and ended between two reports.
+            let began = report.exit.is_some() && worker.phase < WorkerPhase::Running;
+            if began && (attempt.go || attempt.after.is_some()) {
+                let items = vec![(key.clone(), WorkerStep::Running { port: 0 })];
+                commands.push(Command::ReportWorkers(ReportWorkers { node: node.clone(), items }));
+            }
             match finish(core, &key, attempt) {
                 Some(Finish::Now(finish)) => {
                     finished.push(finish.attempt.clone());
@@ -71,6 +138,7 @@ pub(crate) async fn ingest_workers(
                 && attempt.workers.len() > 1
                 && !finished.contains(&key.attempt);
             if !waits {
+                gone.insert(key.attempt.clone());
                 steps.extend(release_all(core, node, &key, attempt));
             }
         }
@@ -102,18 +170,55 @@ pub(crate) async fn ingest_workers(
             tracing::debug!(%node, %refusal, "a report was refused");
         }
     }
+    stagecache::remember(core, &finished).await;
     for attempt in finished {
-        stagecache::remember(core, &attempt).await;
         release_gang(core, &attempt).await?;
     }
     Ok(())
+}
+
+/// The reports by their workers, those before that others wait for: these may run by then.
+fn in_turn(
+    state: &State,
+    node: &NodeName,
+    reports: Vec<WorkerReport>,
+) -> Vec<(WorkerKey, WorkerReport)> {
+    let keyed = reports.into_iter().filter_map(|report| {
+        // One strange worker, as a restored group meets them, must not cost the others their reports.
+        match convert::worker_key(&report.project, &report.key) {
+            Ok(key) => Some((key, report)),
+            Err(_) => {
+                tracing::warn!(%node, worker = report.key, "a report names no worker");
+                None
+            }
+        }
+    });
+    let mut keyed: Vec<_> = keyed.collect();
+    keyed.sort_by_cached_key(|(key, _)| {
+        let before = |key: &AttemptKey| state.attempt(key)?.1.after.clone();
+        std::iter::successors(before(&key.attempt), before).take(CHAIN_MAX + 1).count()
+    });
+    keyed
+}
+
+fn has_run(report: &WorkerReport) -> bool {
+    let runs = [Phase::Running as i32, Phase::Publishing as i32].contains(&report.phase);
+    runs || report.exit.is_some()
+}
+
+/// Whether all that had, or waited for, the room that an attempt waits for will be `gone`.
+fn has_room(state: &State, attempt: &Attempt, gone: &BTreeSet<AttemptKey>) -> bool {
+    let before = |key: &AttemptKey| state.attempt(key)?.1.after.clone();
+    std::iter::successors(attempt.after.clone(), before)
+        .take(CHAIN_MAX + 1)
+        .all(|before| gone.contains(&before))
 }
 
 /// The step that a report means, if the state is not there yet.
 pub(crate) fn step(report: &WorkerReport, phase: WorkerPhase) -> Option<WorkerStep> {
     let port = u16::try_from(report.port).unwrap_or(0);
     if !report.wedged.is_empty() && phase != WorkerPhase::Released {
-        return Some(WorkerStep::Wedged { reason: report.wedged.clone() });
+        return Some(WorkerStep::Wedged { reason: leaving::shortened(&report.wedged) });
     }
     match Phase::try_from(report.phase) {
         Ok(Phase::Prepared) if phase < WorkerPhase::Prepared => Some(WorkerStep::Prepared { port }),
@@ -203,7 +308,8 @@ fn finish(core: &Core, key: &WorkerKey, attempt: &Attempt) -> Option<Finish> {
             Finish::StopOthers(StopAttempt {
                 attempt: key.attempt.clone(),
                 cause: Cause::Error,
-                reason: format!("worker {} ended: {reason}", failed.key),
+                reason: leaving::shortened(&format!("worker {} ended: {reason}", failed.key)),
+                give_back: false,
             })
         });
     }
@@ -231,6 +337,7 @@ fn finish(core: &Core, key: &WorkerKey, attempt: &Attempt) -> Option<Finish> {
         *cause = stop.cause;
         reason.clone_from(&stop.reason);
     }
+    leaving::bound(&mut outcome, &mut result);
     Some(Finish::Now(Box::new(FinishAttempt {
         attempt: key.attempt.clone(),
         outcome,

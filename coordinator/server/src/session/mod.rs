@@ -1,9 +1,15 @@
 //! The service for agents: sessions, heartbeats, seals, live tails.
 
+mod clones;
 mod convert;
-mod desired;
+pub(crate) mod desired;
 mod enrol;
 mod ingest;
+mod leaving;
+mod lost;
+mod orphans;
+mod probation;
+mod push;
 mod seal;
 mod service;
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use runyard_consensus::{RestoreError, Serialise, StateMachine};
-use runyard_state::{Applied, Entry, Refusal, STATE_VERSION, State};
+use runyard_consensus::{CannotApply, RestoreError, Serialise, StateMachine};
+use runyard_state::{Applied, Entry, STATE_VERSION, State};
 use runyard_types::{decode, encode};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -59,39 +59,46 @@ const SNAPSHOT_FORMAT: u32 = 1;
 #[derive(Debug)]
 pub(crate) struct Machine {
     state: State,
+    /// The entry that was admitted and comes next.
+    next: Option<Entry>,
     published: Arc<Published>,
+}
+
+/// What tells of an entry whether the rest can be read.
+#[derive(Deserialize)]
+struct EntryHead {
+    min_version: u32,
 }
 
 impl Machine {
     pub(crate) fn new(published: Arc<Published>) -> Self {
-        Self { state: State::default(), published }
+        Self { state: State::default(), next: None, published }
     }
 }
 
 impl StateMachine for Machine {
     type Reply = Vec<Applied>;
 
-    fn apply(&mut self, index: u64, data: &[u8]) -> Vec<Applied> {
-        let entry: Entry = match decode("a log entry", data) {
-            Ok(entry) => entry,
-            Err(error) => {
-                // Every peer sees the same bytes and comes to the same end: nothing changes.
-                tracing::error!(index, %error, "an entry of the log cannot be read and was skipped");
-                return Vec::new();
-            }
+    fn admit(&mut self, _index: u64, data: &[u8]) -> Result<(), CannotApply> {
+        // The head alone first: of an entry that is too new, the rest may be unknown.
+        let unreadable = |error: &dyn std::error::Error| {
+            CannotApply(format!("{}; start the version that wrote it, or a newer one", chain(error)))
         };
-        let supported = self.state.version.max(STATE_VERSION);
-        if entry.min_version > supported {
-            let what = format!(
-                "entry {index} needs state version {}, this is {supported}",
-                entry.min_version
-            );
-            tracing::error!(index, %what, "an entry is newer than this program");
-            return vec![Applied {
-                outcome: Err(Refusal::Precondition { what }),
-                events: Vec::new(),
-            }];
+        let head: EntryHead = decode("a log entry", data).map_err(|e| unreadable(&e))?;
+        if head.min_version > STATE_VERSION {
+            return Err(CannotApply(format!(
+                "it needs state version {}, and this is version {} of runyard, which knows up to {STATE_VERSION}; start the version that wrote it, or a newer one",
+                head.min_version,
+                env!("CARGO_PKG_VERSION")
+            )));
         }
+        self.next = Some(decode("a log entry", data).map_err(|e| unreadable(&e))?);
+        Ok(())
+    }
+
+    fn apply(&mut self, index: u64, _data: &[u8]) -> Vec<Applied> {
+        // Read when it was admitted.
+        let Some(entry) = self.next.take() else { return Vec::new() };
         let mut at = entry.at;
         entry
             .commands
@@ -152,4 +159,45 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use runyard_state::{Command, Stamp};
+    use runyard_types::TimestampMs;
+
+    use super::*;
+
+    fn entry(min_version: u32) -> Entry {
+        let at = Stamp { wall: TimestampMs(7), delta: Default::default() };
+        Entry { min_version, at, commands: vec![Command::Place(Vec::new())] }
+    }
+
+    #[test]
+    fn an_entry_that_is_newer_or_garbled_is_not_admitted_and_changes_nothing() {
+        let published = Published::new();
+        let mut machine = Machine::new(Arc::clone(&published));
+        machine.admit(1, &encode(&entry(STATE_VERSION))).expect("understood");
+        assert_eq!(machine.apply(1, &[]).len(), 1);
+        let before = machine.state.clone();
+
+        let newer = machine.admit(2, &encode(&entry(STATE_VERSION + 1))).expect_err("too new");
+        assert!(newer.to_string().starts_with("it needs state version"), "{newer}");
+        #[derive(Serialize)]
+        struct Unknown {
+            min_version: u32,
+            commands: &'static str,
+        }
+        // Too new, and of a form that is unknown here: what is wrong with it is its version.
+        let form = Unknown { min_version: STATE_VERSION + 1, commands: "none" };
+        let newer = machine.admit(2, &encode(&form)).expect_err("too new");
+        assert!(newer.to_string().starts_with("it needs state version"), "{newer}");
+        let odd = Unknown { min_version: STATE_VERSION, commands: "none" };
+        for bytes in [encode(&odd), b"garbled".to_vec(), Vec::new()] {
+            let garbled = machine.admit(2, &bytes).expect_err("garbled");
+            assert!(garbled.to_string().contains("cannot decode a log entry"), "{garbled}");
+            assert!(machine.apply(2, &bytes).is_empty());
+        }
+        assert_eq!(machine.state, before);
+    }
 }

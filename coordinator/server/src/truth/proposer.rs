@@ -12,6 +12,33 @@ use super::machine::{Published, View};
 
 /// The largest entry, in bytes.
 const ENTRY_BYTES_MAX: usize = 1 << 20;
+/// What of an entry its commands may take.
+const COMMANDS_BYTES_MAX: usize = ENTRY_BYTES_MAX - 1024;
+
+/// Cuts commands into entries that the log takes.
+fn entries(commands: Vec<Command>) -> Result<Vec<Vec<Command>>, Denied> {
+    // Nearly always there is one, and its size is checked when it is encoded.
+    if commands.len() < 2 {
+        return Ok(if commands.is_empty() { Vec::new() } else { vec![commands] });
+    }
+    let mut entries = vec![Vec::new()];
+    let mut left = COMMANDS_BYTES_MAX;
+    for command in commands {
+        let bytes = encode(&command).len();
+        if bytes > COMMANDS_BYTES_MAX {
+            return Err(Denied::TooLarge { bytes });
+        }
+        if bytes > left {
+            entries.push(Vec::new());
+            left = COMMANDS_BYTES_MAX;
+        }
+        left -= bytes;
+        if let Some(last) = entries.last_mut() {
+            last.push(command);
+        }
+    }
+    Ok(entries)
+}
 
 /// Why a command was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -73,12 +100,22 @@ impl Truth {
         self.consensus.status()
     }
 
-    /// Proposes commands as one entry; each is answered by itself. The answer comes after the entry is
-    /// durable, committed and applied.
+    /// Proposes commands in order, in as few entries as take them; each is answered by itself. The answers
+    /// come after the entries are durable, committed and applied. With a command that is too large by itself,
+    /// none is proposed.
     pub(crate) async fn propose_all(&self, commands: Vec<Command>) -> Result<Vec<Applied>, Denied> {
-        if commands.is_empty() {
-            return Ok(Vec::new());
+        let mut entries = entries(commands)?;
+        if entries.len() == 1 {
+            return self.propose_entry(entries.remove(0)).await;
         }
+        let mut answers = Vec::new();
+        for commands in entries {
+            answers.extend(self.propose_entry(commands).await?);
+        }
+        Ok(answers)
+    }
+
+    async fn propose_entry(&self, commands: Vec<Command>) -> Result<Vec<Applied>, Denied> {
         let data = encode(&Entry { min_version: STATE_VERSION, at: self.stamp(), commands });
         if data.len() > ENTRY_BYTES_MAX {
             return Err(Denied::TooLarge { bytes: data.len() });
@@ -110,5 +147,33 @@ impl Truth {
         let delta = now.duration_since(*last).as_millis() as u64;
         *last += std::time::Duration::from_millis(delta);
         Stamp { wall: TimestampMs(wall as u64), delta: DurationMs(delta) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use runyard_state::RevokeToken;
+
+    use super::*;
+
+    fn command(bytes: usize) -> Command {
+        Command::RevokeToken(RevokeToken { id: "x".repeat(bytes), principal: "ann".into() })
+    }
+
+    #[test]
+    fn commands_are_cut_into_entries_that_the_log_takes_and_keep_their_order() {
+        assert!(entries(Vec::new()).expect("none").is_empty());
+        let sizes = [10, 400_000, 500_000, 300_000, 900_000, 20];
+        let cut = entries(sizes.map(command).to_vec()).expect("each fits");
+        let lengths: Vec<usize> = cut.iter().map(Vec::len).collect();
+        assert_eq!(lengths, [3, 1, 2]);
+        assert_eq!(cut.concat(), sizes.map(command));
+        for commands in cut {
+            let at = Stamp { wall: TimestampMs(u64::MAX), delta: DurationMs(u64::MAX) };
+            let entry = encode(&Entry { min_version: u32::MAX, at, commands });
+            assert!(entry.len() <= ENTRY_BYTES_MAX, "{}", entry.len());
+        }
+        let all = entries(vec![command(1), command(ENTRY_BYTES_MAX)]);
+        assert!(matches!(all, Err(Denied::TooLarge { .. })), "nothing is proposed");
     }
 }

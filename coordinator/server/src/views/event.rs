@@ -59,6 +59,8 @@ fn attributes(kind: &EventKind) -> BTreeMap<String, String> {
             put("to", to.map(|to| to.to_string()).unwrap_or_default());
             put("affected", affected.to_string());
         }
+        EventKind::NodeOrphans { workers, .. } => put("orphans", workers.len().to_string()),
+        EventKind::OrphanStopping { worker, .. } => put("worker", worker.clone()),
         EventKind::NodeLiveness { liveness, .. } => put("liveness", liveness.clone()),
         EventKind::NodeEligibility { eligibility, .. } => put("eligibility", eligibility.clone()),
         _ => {}

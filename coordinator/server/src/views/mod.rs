@@ -7,5 +7,5 @@ mod run;
 
 pub(crate) use event::event;
 pub(crate) use model::{deployment, gate, model};
-pub(crate) use node::node;
+pub(crate) use node::{node, orphan};
 pub(crate) use run::{run, run_summary};

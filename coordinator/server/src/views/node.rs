@@ -2,6 +2,7 @@
 
 use runyard_proto::v1;
 use runyard_state::entity::Node;
+use runyard_types::{ProjectName, WorkerKey};
 
 use crate::live::Live;
 
@@ -50,7 +51,7 @@ pub(crate) fn node(live: &Live, node: &Node) -> v1::Node {
         labels: node.labels.clone(),
         isolation: node.isolation.clone(),
         workers: node.workers.iter().map(ToString::to_string).collect(),
-        orphans: node.orphans.clone(),
+        orphans: node.orphans.keys().map(orphan).collect(),
         last_seen_ms: if live.silence(&node.name).is_some() {
             crate::clock::wall_ms() - silent
         } else {
@@ -60,5 +61,16 @@ pub(crate) fn node(live: &Live, node: &Node) -> v1::Node {
         reason: node.reason.clone(),
         gateway: node.gateway.clone(),
         networks: node.networks.clone(),
+    }
+}
+
+/// A worker that nobody knows, as `nodes get` shows it and `nodes stop-orphan` takes it: with its project, where
+/// that is not the usual one.
+pub(crate) fn orphan(key: &WorkerKey) -> String {
+    let project = &key.attempt.task.project;
+    if *project == ProjectName::default_project() {
+        key.to_string()
+    } else {
+        format!("{project}/{key}")
     }
 }

@@ -67,6 +67,7 @@ fn base(run: &Run) -> v1::Run {
             subject: git.subject.clone(),
             dirty: git.dirty,
             remote: git.remote.clone(),
+            tag: git.tag.clone(),
         }),
         params: run.params.clone(),
         principal: run.principal.clone(),
@@ -132,7 +133,9 @@ fn task(state: &State, live: &Live, task: &Task) -> v1::Task {
         metrics: task.result.metrics.clone(),
         values: task.result.values.clone(),
         content_key: task.content_key.map(|key| key.to_string()).unwrap_or_default(),
-        reason: task.reason.clone(),
+        reason: last
+            .filter(|attempt| attempt.is_behind())
+            .map_or_else(|| task.reason.clone(), behind),
         started_ms: last.and_then(|attempt| attempt.started_at).map_or(0, |at| at.0),
         ended_ms: task.ended_at.map_or(0, |at| at.0),
         summary: task.result.summary.clone(),
@@ -157,11 +160,20 @@ fn word(state: &State, task: &Task, last: Option<&Attempt>) -> String {
     });
     if unheard {
         "unknown".to_owned()
+    } else if attempt.is_behind() {
+        TaskState::Queued.as_str().to_owned()
     } else if attempt.started_at.is_none() {
         "starting".to_owned()
     } else {
         "running".to_owned()
     }
+}
+
+/// Where a task waits that was placed ahead.
+fn behind(attempt: &Attempt) -> String {
+    let node = attempt.workers.first().map(|worker| worker.node.to_string()).unwrap_or_default();
+    let before = attempt.after.as_ref().map(|before| before.task.to_string()).unwrap_or_default();
+    format!("queued on node {node} behind {before}")
 }
 
 fn attempt(state: &State, live: &Live, task: &Task, attempt: &Attempt) -> v1::Attempt {

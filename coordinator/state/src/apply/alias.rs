@@ -48,7 +48,12 @@ impl State {
                     moves: Vec::new(),
                 });
                 entry.version = *version;
-                entry.moves.push(AliasMove { version: *version, at: wall, by: by.clone() });
+                entry.moves.push(AliasMove {
+                    version: *version,
+                    at: wall,
+                    by: by.clone(),
+                    by_hand: true,
+                });
             }
             None => drop(model.aliases.remove(alias)),
         }
@@ -92,7 +97,12 @@ impl State {
         match to {
             Some(version) => {
                 alias.version = version;
-                alias.moves.push(AliasMove { version, at: wall, by: by.to_owned() });
+                alias.moves.push(AliasMove {
+                    version,
+                    at: wall,
+                    by: by.to_owned(),
+                    by_hand: false,
+                });
             }
             None => drop(model.aliases.remove(name)),
         }

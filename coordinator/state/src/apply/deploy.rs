@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use runyard_pipeline::StageKind;
-use runyard_types::{DurationMs, Parent, TaskKey};
+use runyard_types::{DeploymentName, DurationMs, Parent, ProjectName, TaskKey};
 
 use crate::command::{Deploy, RemoveDeployment};
 use crate::entity::{
@@ -48,6 +48,12 @@ impl State {
                 "{name} is rolling out revision {}; one at a time",
                 rolling.number
             )));
+        }
+        if let (Some(task), Some(number)) = (&task, self.serves_already(&key, &spec)) {
+            self.task_mut(task)?.revision = Some(number);
+            let reason = format!("{name} revision {number} serves just this already");
+            self.move_task(ctx, task, TaskState::Succeeded, &reason);
+            return Ok(Reply::Revision(number));
         }
         let mut deployment = self.deployments.get(&key).map_or_else(
             || Deployment {
@@ -97,6 +103,17 @@ impl State {
             self.move_task(ctx, &key, TaskState::Queued, "");
         }
         Ok(Reply::Revision(number))
+    }
+
+    /// The revision that serves exactly this: model, code, environment, command, variables and all.
+    fn serves_already(
+        &self,
+        key: &(ProjectName, DeploymentName),
+        spec: &RevisionSpec,
+    ) -> Option<u32> {
+        let deployment = self.deployments.get(key)?;
+        let serving = deployment.revision(deployment.serving?)?;
+        (serving.state == RevisionState::Serving && serving.spec == *spec).then_some(serving.number)
     }
 
     pub(super) fn remove_deployment(

@@ -26,10 +26,16 @@ impl State {
         if command.log_ends.len() > ranks {
             return Err(Refusal::precondition(format!("attempt {key} has {ranks} workers")));
         }
-        let may_run = self.attempt(&key).is_some_and(|(_, attempt)| attempt.go);
-        if command.outcome == Outcome::Succeeded && !may_run {
+        if let Some((_, attempt)) = self.attempt(&key)
+            && command.outcome == Outcome::Succeeded
+            && !attempt.go
+        {
+            let why = match &attempt.after {
+                Some(before) => format!("{before} is not released"),
+                None => "its gang was never prepared".to_owned(),
+            };
             return Err(Refusal::precondition(format!(
-                "attempt {key} can't have succeeded: its gang was never prepared"
+                "attempt {key} can't have succeeded: {why}"
             )));
         }
         for (rank, end) in command.log_ends.iter().enumerate() {
@@ -74,7 +80,12 @@ impl State {
                 command.attempt
             )));
         }
-        self.request_stop(ctx, &command.attempt, Cause::Error, &command.reason);
+        let behind = self.attempt(&command.attempt).is_some_and(|(_, attempt)| attempt.is_behind());
+        if behind {
+            self.give_back(ctx, &command.attempt, &command.reason);
+        } else {
+            self.request_stop(ctx, &command.attempt, Cause::Error, &command.reason);
+        }
         let outcome = Outcome::Ended { cause: Cause::Error, reason: command.reason };
         self.end_attempt(ctx, &command.attempt, outcome, None)?;
         Ok(Reply::Done)
@@ -86,7 +97,18 @@ impl State {
         command: &StopAttempt,
     ) -> Result<Reply, Refusal> {
         self.check_current(&command.attempt)?;
-        self.request_stop(ctx, &command.attempt, command.cause, &command.reason);
+        if !command.give_back {
+            self.request_stop(ctx, &command.attempt, command.cause, &command.reason);
+            return Ok(Reply::Done);
+        }
+        // Its turn may have come meanwhile: then it runs.
+        if !self.attempt(&command.attempt).is_some_and(|(_, attempt)| attempt.is_behind()) {
+            return Err(Refusal::precondition(format!(
+                "attempt {} waits for nobody's room",
+                command.attempt
+            )));
+        }
+        self.give_back(ctx, &command.attempt, &command.reason);
         Ok(Reply::Done)
     }
 
@@ -125,7 +147,7 @@ impl State {
         if asked.is_some_and(|asked| asked == Cause::Cancelled || cause != Cause::Cancelled) {
             return;
         }
-        attempt.stop = Some(Stop { cause, reason: reason.to_owned(), index });
+        attempt.stop = Some(Stop { cause, reason: reason.to_owned(), index, given_back: false });
         self.emit(
             ctx,
             Some(&key.task.project),
@@ -157,6 +179,11 @@ impl State {
             }
             (_, outcome) => outcome,
         };
+        // Taken back before its turn: that is no try of the task's.
+        let given_back = attempt.stop.as_ref().is_some_and(|stop| stop.given_back)
+            && matches!(outcome, Outcome::Ended { cause: Cause::Error, .. });
+        let behind = attempt.after.is_some();
+        let had_room = wall.since(attempt.placed_at);
         attempt.outcome = Some(outcome.clone());
         attempt.ended_at = Some(wall);
         attempt.exit = exit;
@@ -181,7 +208,14 @@ impl State {
         if gang && outcome != Outcome::Succeeded {
             self.request_stop(ctx, key, Cause::Error, "another worker of the gang ended");
         }
-        match self.retry_after(key, &outcome) {
+        let by_itself =
+            matches!(outcome, Outcome::Succeeded | Outcome::Ended { cause: Cause::Failure, .. });
+        if by_itself && !behind {
+            self.note_duration(&key.task, had_room);
+        }
+        let again =
+            if given_back { Some(DurationMs::ZERO) } else { self.retry_after(key, &outcome) };
+        match again {
             Some(wait) => {
                 let not_before = DurationMs(self.clock.elapsed.0.saturating_add(wait.0));
                 self.task_mut(&key.task)?.not_before = not_before;

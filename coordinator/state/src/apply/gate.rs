@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use runyard_pipeline::{Inconclusive, StageKind};
-use runyard_types::{Outcome, Parent, TaskKey};
+use runyard_pipeline::{Inconclusive, ModelAt, StageKind};
+use runyard_types::{Digest, ModelName, Outcome, Parent, ProjectName, TaskKey};
 
 use crate::command::{ApproveGate, DecideGate, FailTask, Promotion};
 use crate::entity::{
-    Alias, AliasMove, GateDecision, GateOutcome, GateVerdict, Model, ModelVersion, TaskState,
+    Alias, AliasMove, GateDecision, GateOutcome, GateVerdict, Model, ModelVersion, Task, TaskState,
     VersionStatus,
 };
 use crate::event::EventKind;
@@ -20,8 +20,10 @@ impl State {
         ctx: &mut Ctx,
         command: DecideGate,
     ) -> Result<Reply, Refusal> {
-        let DecideGate { task: key, verdict, record, summary, inconclusive, promote } = command;
+        let DecideGate { task: key, verdict, record, summary, inconclusive, promote, champion } =
+            command;
         self.check_undecided(&key)?;
+        self.check_champion(&key, champion, "it is judged again")?;
         if let Some(promotion) = &promote {
             self.check_promotion(&key, promotion)?;
         }
@@ -47,6 +49,7 @@ impl State {
             summary: summary.clone(),
             approver: None,
             reason: String::new(),
+            champion,
         });
         self.emit(
             ctx,
@@ -60,10 +63,12 @@ impl State {
         );
         match decision {
             GateDecision::Passed => {
-                if let Some(promotion) = promote {
-                    self.promote(ctx, &key, &promotion, record, None);
-                }
-                self.move_task(ctx, &key, TaskState::Succeeded, &summary);
+                let same = promote.and_then(|promotion| {
+                    let version = self.promote(ctx, &key, &promotion, record, None)?;
+                    Some(already(&promotion, version))
+                });
+                let told = format!("{summary}{}", same.unwrap_or_default());
+                self.move_task(ctx, &key, TaskState::Succeeded, &told);
             }
             GateDecision::Rejected => self.move_task(ctx, &key, TaskState::Failed, &summary),
             GateDecision::Waiting | GateDecision::Approved | GateDecision::Refused => {
@@ -96,10 +101,14 @@ impl State {
                 what: "an approval needs a reason, which is recorded".to_owned(),
             });
         }
-        if let Some(promotion) = &promote {
-            self.check_promotion(&key, promotion)?;
+        let (record, champion) = (gate.record, gate.champion);
+        if approve {
+            let remedy = "it is judged again; see `runyard gate show` then";
+            self.check_champion(&key, champion, remedy)?;
+            if let Some(promotion) = &promote {
+                self.check_promotion(&key, promotion)?;
+            }
         }
-        let record = gate.record;
         if let Some(gate) = &mut self.task_mut(&key)?.gate {
             gate.decision = if approve { GateDecision::Approved } else { GateDecision::Refused };
             gate.approver = Some(principal.clone());
@@ -116,10 +125,12 @@ impl State {
             },
         );
         if approve {
-            if let Some(promotion) = promote {
-                self.promote(ctx, &key, &promotion, record, Some(principal));
-            }
-            self.move_task(ctx, &key, TaskState::Succeeded, &format!("approved: {reason}"));
+            let same = promote.and_then(|promotion| {
+                let version = self.promote(ctx, &key, &promotion, record, Some(principal))?;
+                Some(already(&promotion, version))
+            });
+            let told = format!("approved: {reason}{}", same.unwrap_or_default());
+            self.move_task(ctx, &key, TaskState::Succeeded, &told);
         } else {
             self.move_task(ctx, &key, TaskState::Failed, &format!("refused: {reason}"));
         }
@@ -147,12 +158,53 @@ impl State {
     fn check_undecided(&self, key: &TaskKey) -> Result<(), Refusal> {
         let task = self.tasks.get(key).ok_or_else(|| Refusal::not_found("task", key))?;
         let gate = matches!(self.kind_of(key), Some(StageKind::Gate(_)));
-        if !gate || task.state != TaskState::Active || task.gate.is_some() {
+        if !gate || task.state != TaskState::Active || !self.is_undecided(task) {
             return Err(Refusal::precondition(format!(
                 "{key} is no gate that waits for its verdict"
             )));
         }
         Ok(())
+    }
+
+    /// Whether the gate's verdict is due: it has none, or waits for an approver with one against a champion that
+    /// was replaced meanwhile.
+    pub fn is_undecided(&self, gate: &Task) -> bool {
+        gate.gate.as_ref().is_none_or(|outcome| {
+            outcome.decision == GateDecision::Waiting
+                && outcome.champion != self.champion_of(&gate.key)
+        })
+    }
+
+    /// The model that a gate compares with, as things stand; `None` where it compares with nothing, or there is
+    /// none yet.
+    pub fn champion_of(&self, gate: &TaskKey) -> Option<Digest> {
+        let Some(StageKind::Gate(definition)) = self.kind_of(gate) else { return None };
+        let against = &definition.against.as_ref()?.model;
+        let model = self.model(&gate.project, &against.name)?;
+        let number = match &against.at {
+            ModelAt::Version(number) => *number,
+            ModelAt::Alias(alias) => model.aliases.get(alias)?.version,
+        };
+        Some(model.version(number)?.root)
+    }
+
+    /// Of two candidates judged against one champion, the first that passes is the champion of the second.
+    fn check_champion(
+        &self,
+        gate: &TaskKey,
+        judged: Option<Digest>,
+        then: &str,
+    ) -> Result<(), Refusal> {
+        let now = self.champion_of(gate);
+        if judged == now {
+            return Ok(());
+        }
+        let word = |root: Option<Digest>| root.map_or("none".to_owned(), |root| root.short());
+        Err(Refusal::precondition(format!(
+            "gate {gate} was judged against the champion {}, which is {} by now; {then}",
+            word(judged),
+            word(now)
+        )))
     }
 
     /// What is promoted must be what the gate's file names, and what that task left, to the digest.
@@ -188,18 +240,42 @@ impl State {
         )))
     }
 
+    /// The version that the alias names already, if it is the promoted one to the digest. A run that was
+    /// restored from the cache brings nothing new: no version, no move, nothing to deploy.
+    fn already_named(
+        &mut self,
+        key: &(ProjectName, ModelName),
+        promotion: &Promotion,
+    ) -> Option<u64> {
+        let model = self.models.get(key)?;
+        let alias = model.aliases.get(&promotion.alias)?;
+        let number = alias.version;
+        if model.version(number)?.root != promotion.root {
+            return None;
+        }
+        if !alias.protected {
+            let model = self.models.get_mut(key).map(Arc::make_mut)?;
+            model.aliases.get_mut(&promotion.alias)?.protected = true;
+        }
+        Some(number)
+    }
+
     /// Registers the promoted output as a new version and moves the alias, which is protected from now on.
+    /// The version, where the alias names that very output already: then nothing is done.
     fn promote(
         &mut self,
         ctx: &mut Ctx,
         gate: &TaskKey,
         promotion: &Promotion,
-        record: runyard_types::Digest,
+        record: Digest,
         approver: Option<String>,
-    ) {
+    ) -> Option<u64> {
         let project = &gate.project;
         let wall = self.clock.wall;
         let key = (project.clone(), promotion.model.clone());
+        if let Some(number) = self.already_named(&key, promotion) {
+            return Some(number);
+        }
         let mut model = self.models.get(&key).map_or_else(
             || Model {
                 project: project.clone(),
@@ -229,7 +305,7 @@ impl State {
         let from = (alias.version > 0).then_some(alias.version);
         alias.version = number;
         alias.protected = true;
-        alias.moves.push(AliasMove { version: number, at: wall, by: by.clone() });
+        alias.moves.push(AliasMove { version: number, at: wall, by: by.clone(), by_hand: false });
         self.models.insert_mut(key, Arc::new(model));
         self.emit(
             ctx,
@@ -251,5 +327,11 @@ impl State {
                 by,
             },
         );
+        None
     }
+}
+
+/// What is added to a gate's sentence where its candidate is the champion itself.
+fn already(promotion: &Promotion, version: u64) -> String {
+    format!("; it is {}@{} already (version {version})", promotion.model, promotion.alias)
 }

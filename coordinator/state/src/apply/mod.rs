@@ -2,12 +2,15 @@
 
 mod alias;
 mod cancel;
+mod chain;
 mod deploy;
 mod finish;
 mod gate;
 mod node;
+mod orphan;
 mod place;
 mod reference;
+mod remove;
 mod report;
 mod resolve;
 mod retry;
@@ -17,6 +20,8 @@ mod seal;
 mod submit;
 mod token;
 mod transition;
+
+pub use chain::CHAIN_MAX;
 
 use crate::command::Command;
 use crate::refusal::Refusal;
@@ -49,6 +54,9 @@ impl State {
             Command::NodeHello(command) => self.node_hello(ctx, *command),
             Command::SetLiveness(command) => self.set_liveness(ctx, command),
             Command::SetEligibility(command) => self.set_eligibility(ctx, command),
+            Command::SetOrphans(command) => self.set_orphans(ctx, command),
+            Command::StopOrphan(command) => self.stop_orphan(ctx, command),
+            Command::RemoveNode(command) => self.remove_node(ctx, &command),
             Command::CreateToken(command) => self.create_token(ctx, command),
             Command::RevokeToken(command) => self.revoke_token(ctx, &command),
         }

@@ -57,9 +57,11 @@ impl State {
             gateway: String::new(),
             platform: String::new(),
             mounts: Vec::new(),
+            chains: false,
             workers: Default::default(),
+            next: Default::default(),
             used: Used::default(),
-            orphans: Vec::new(),
+            orphans: Default::default(),
         };
         self.nodes.insert_mut(name.clone(), Arc::new(node));
         self.emit(ctx, None, EventKind::NodeJoined { node: name });
@@ -97,6 +99,7 @@ impl State {
         node.gateway = command.gateway;
         node.platform = command.platform;
         node.mounts = command.mounts;
+        node.chains = command.chains;
         if changed {
             let liveness = Liveness::Ready.as_str().to_owned();
             self.emit(ctx, None, EventKind::NodeLiveness { node: command.name, liveness });
@@ -111,9 +114,6 @@ impl State {
     ) -> Result<Reply, Refusal> {
         let elapsed = self.clock.elapsed;
         let node = self.node_mut(&command.node)?;
-        if let Some(orphans) = command.orphans {
-            node.orphans = orphans;
-        }
         if node.liveness == command.liveness {
             return Ok(Reply::Done);
         }
@@ -136,12 +136,21 @@ impl State {
         }
         node.eligibility = eligibility;
         node.reason.clone_from(&reason);
-        let eligibility = eligibility.as_str().to_owned();
+        let word = eligibility.as_str().to_owned();
         self.emit(
             ctx,
             None,
-            EventKind::NodeEligibility { node: name, eligibility, reason, principal },
+            EventKind::NodeEligibility {
+                node: name.clone(),
+                eligibility: word.clone(),
+                reason,
+                principal,
+            },
         );
+        // What only waits there can as well run elsewhere.
+        if eligibility != Eligibility::Open {
+            self.give_back_all(ctx, &name, &format!("node {name} is {word}"));
+        }
         Ok(Reply::Done)
     }
 }

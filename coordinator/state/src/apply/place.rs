@@ -44,17 +44,23 @@ impl State {
             started_at: None,
             ended_at: None,
             // A gang of one has nobody to wait for: it saves a round trip.
-            go: placement.workers.len() == 1,
+            go: placement.workers.len() == 1 && placement.after.is_none(),
             outcome: None,
             exit: None,
             stop: None,
             fencing_token: index,
+            after: placement.after.clone(),
         });
         for (rank, worker) in placement.workers.iter().enumerate() {
             let worker_key = WorkerKey { attempt: key.clone(), rank: rank as u32 };
             let node = self.node_mut(&worker.node)?;
-            node.used.cpu.0 += resources.cpu.0;
-            node.used.memory.0 += resources.memory.0;
+            match &placement.after {
+                Some(before) => drop(node.next.insert(before.clone(), key.clone())),
+                None => {
+                    node.used.cpu.0 += resources.cpu.0;
+                    node.used.memory.0 += resources.memory.0;
+                }
+            }
             for uuid in &worker.devices {
                 node.used.devices.insert(uuid.clone(), worker_key.clone());
             }
@@ -106,7 +112,7 @@ impl State {
                 .nodes
                 .get(&worker.node)
                 .ok_or_else(|| Refusal::not_found("node", &worker.node))?;
-            self.check_worker(task, node, worker)?;
+            self.check_worker(task, node, worker, placement.after.is_some())?;
             if !nodes.insert(&worker.node) {
                 return Err(Refusal::precondition(format!(
                     "two workers of {key} on node {}",
@@ -114,7 +120,7 @@ impl State {
                 )));
             }
         }
-        Ok(())
+        placement.after.as_ref().map_or(Ok(()), |before| self.check_chain(task, placement, before))
     }
 
     fn check_worker(
@@ -122,6 +128,7 @@ impl State {
         task: &crate::entity::Task,
         node: &Arc<crate::entity::Node>,
         worker: &crate::command::WorkerPlacement,
+        behind: bool,
     ) -> Result<(), Refusal> {
         let name = &node.name;
         if node.liveness != Liveness::Ready {
@@ -139,10 +146,11 @@ impl State {
         let fits = |used: u64, wanted: u64, all: u64| {
             used.checked_add(wanted).is_some_and(|sum| sum <= all)
         };
-        if !fits(node.used.cpu.0, task.resources.cpu.0, node.cpu.0) {
+        // What waits for another's room gets that.
+        if !behind && !fits(node.used.cpu.0, task.resources.cpu.0, node.cpu.0) {
             return Err(Refusal::precondition(format!("node {name} has too little CPU left")));
         }
-        if !fits(node.used.memory.0, task.resources.memory.0, node.memory.0) {
+        if !behind && !fits(node.used.memory.0, task.resources.memory.0, node.memory.0) {
             return Err(Refusal::precondition(format!("node {name} has too little memory left")));
         }
         if worker.devices.len() != task.resources.gpu.count as usize {

@@ -35,9 +35,11 @@ impl State {
                 self.forward(key, phase, WorkerPhase::Prepared, port, ended)?
             }
             WorkerStep::Running { .. } if !go => {
-                return Err(Refusal::precondition(format!(
-                    "worker {key} may not run: its gang is not prepared"
-                )));
+                let why = match &attempt.after {
+                    Some(before) => format!("{before} is not released"),
+                    None => "its gang is not prepared".to_owned(),
+                };
+                return Err(Refusal::precondition(format!("worker {key} may not run: {why}")));
             }
             WorkerStep::Running { port } => {
                 self.forward(key, phase, WorkerPhase::Running, port, ended)?
@@ -50,6 +52,7 @@ impl State {
                     return Err(backward(key, phase));
                 }
                 self.worker_mut(key, |worker| worker.wedged = Some(reason.clone()))?;
+                self.give_back_behind(ctx, node, &key.attempt, &format!("{key} can't be killed"));
                 self.emit(
                     ctx,
                     Some(&key.attempt.task.project),
@@ -84,7 +87,7 @@ impl State {
         })
     }
 
-    fn release_worker(&mut self, key: &WorkerKey, from: WorkerPhase) -> Result<(), Refusal> {
+    pub(super) fn release_worker(&mut self, key: &WorkerKey, from: WorkerPhase) -> Result<(), Refusal> {
         if from == WorkerPhase::Released {
             return Err(backward(key, from));
         }
@@ -98,9 +101,12 @@ impl State {
         if let Some(name) = name {
             let node = self.node_mut(&name)?;
             if node.workers.remove(key) {
-                node.used.cpu.0 -= resources.cpu.0;
-                node.used.memory.0 -= resources.memory.0;
                 node.used.devices.retain(|_, holder| holder != key);
+                if !self.hand_over(&name, &key.attempt) {
+                    let node = self.node_mut(&name)?;
+                    node.used.cpu.0 -= resources.cpu.0;
+                    node.used.memory.0 -= resources.memory.0;
+                }
             }
         }
         self.settle(&key.attempt);
@@ -118,7 +124,11 @@ impl State {
         }
         // One that ended before its gang was prepared is no part of a whole gang.
         let prepared = |worker: &Worker| worker.phase == WorkerPhase::Prepared;
-        if !attempt.go && attempt.stop.is_none() && attempt.workers.iter().all(prepared) {
+        if !attempt.go
+            && attempt.after.is_none()
+            && attempt.stop.is_none()
+            && attempt.workers.iter().all(prepared)
+        {
             attempt.go = true;
         }
         let running = attempt.workers.iter().any(|worker| worker.phase == WorkerPhase::Running);

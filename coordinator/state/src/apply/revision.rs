@@ -186,15 +186,22 @@ impl State {
         let Some(StageKind::Deploy(deploy)) = self.kind_of(task) else { return };
         let name = deploy.name.clone();
         let Some(number) = self.tasks.get(task).and_then(|task| task.revision) else { return };
-        let rolling = self
-            .deployment(&task.project, &name)
-            .and_then(|deployment| deployment.revision(number))
-            .is_some_and(|revision| revision.state.is_rolling());
-        if rolling {
-            let to = RevisionState::Failed;
-            self.set_revision_state(ctx, &task.project, &name, number, to, reason);
-            self.stop_replicas(ctx, &task.project, &name, number, reason);
+        let Some(deployment) = self.deployment(&task.project, &name).cloned() else { return };
+        let Some(revision) = deployment.revision(number).filter(|r| r.state.is_rolling()) else {
+            return;
+        };
+        // What serves goes on, so that is what the alias names: the next candidate is judged against it.
+        let serving = deployment.serving.and_then(|serving| deployment.revision(serving));
+        if let Some(serving) = serving
+            && serving.spec.model_version != revision.spec.model_version
+        {
+            let back = Some(serving.spec.model_version);
+            let by = format!("cancelled rollout of {name}@{number}");
+            self.move_alias_back(ctx, &task.project, &revision.spec, back, &by);
         }
+        let to = RevisionState::Failed;
+        self.set_revision_state(ctx, &task.project, &name, number, to, reason);
+        self.stop_replicas(ctx, &task.project, &name, number, reason);
     }
 
     pub(super) fn set_revision_state(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use runyard_pipeline::{Pipeline, Stage, expand_matrix};
-use runyard_types::{DurationMs, Parent, ProjectName, RunName, TaskKey, Uid};
+use runyard_types::{DurationMs, Parent, ProjectName, RunName, TaskKey, TimestampMs, Uid};
 
 use crate::command::SubmitRun;
 use crate::entity::{Run, RunState, StageProgress, Task, TaskResult, TaskState};
@@ -89,22 +89,31 @@ impl State {
         Ok(Reply::Run { name, uid: key.1, existed: false })
     }
 
-    /// A key is remembered for longer than it is accepted, so that no age of it runs a request twice. One
-    /// dated far ahead would outlive its memory.
+    /// A key is remembered for longer than it is accepted, so that no age of it runs a request twice.
+    ///
+    /// Its date is held against the newest stamp as it is, not against the latest time ever seen: a leader's
+    /// clock that jumped ahead and was put right must not shut everybody out until time has caught up. That
+    /// clock may go back, and so a second rule: what is dated no later than a key that was forgotten is refused.
+    /// One dated far ahead would have to be remembered for as long.
     fn check_key_age(&self, key: Uid) -> Result<(), Refusal> {
-        let (now, at, limit) = (self.clock.wall.0, key.timestamp_ms(), self.limits.key_age);
+        let (now, at, limit) = (self.clock.newest.0, key.timestamp_ms(), self.limits.key_age);
         let age = now.saturating_sub(at);
         if age > limit.0 {
             return Err(Refusal::precondition(format!(
-                "the idempotency key {key} is {} old, over the {limit} that keys are accepted for; use a new key",
+                "the idempotency key {key} is {} old, over the {limit} that keys are accepted for; use a new key, and if this one is new, compare this machine's clock with the coordinator's",
                 DurationMs(age)
             )));
         }
         let ahead = at.saturating_sub(now);
         if ahead > limit.0 {
             return Err(Refusal::precondition(format!(
-                "the idempotency key {key} is dated {} ahead, over {limit}; set this machine's clock, and use a new key",
+                "the idempotency key {key} is dated {} ahead, over {limit}; set this machine's clock, or the coordinator's, and use a new key",
                 DurationMs(ahead)
+            )));
+        }
+        if at <= self.keys_floor.0 {
+            return Err(Refusal::precondition(format!(
+                "the idempotency key {key} is as old as keys that are forgotten already, so it cannot be told whether it was used; use a new key, and check the coordinator's clock, which went back"
             )));
         }
         Ok(())
@@ -141,14 +150,26 @@ impl State {
         }
     }
 
-    /// Keys are forgotten by elapsed time, so that a jump of the wall clock forgets none too early.
+    /// Keys are forgotten by elapsed time, so that a jump of the wall clock forgets none too early; and none
+    /// that would be taken for new.
     fn forget_old_keys(&mut self) {
-        while let Some(first) = self.forgotten_at.first().cloned() {
-            if first.0 > self.clock.elapsed {
+        while let Some((until, principal, uid)) = self.forgotten_at.first().cloned() {
+            if until > self.clock.elapsed {
                 return;
             }
-            self.forgotten_at.remove_mut(&first);
-            self.remembered.remove_mut(&(first.1, first.2));
+            self.forgotten_at.remove_mut(&(until, principal.clone(), uid));
+            let (key, date) = ((principal, uid), uid.timestamp_ms());
+            if date.saturating_add(self.limits.key_age.0) < self.clock.newest.0 {
+                self.remembered.remove_mut(&key);
+                self.keys_floor = self.keys_floor.max(TimestampMs(date));
+                continue;
+            }
+            let longer = self.limits.key_age.0.max(1);
+            let until = DurationMs(self.clock.elapsed.0.saturating_add(longer));
+            if let Some(known) = self.remembered.get_mut(&key) {
+                known.until = until;
+                self.forgotten_at.insert_mut((until, key.0, key.1));
+            }
         }
     }
 }

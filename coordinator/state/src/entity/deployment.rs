@@ -29,6 +29,21 @@ impl Deployment {
     pub(crate) fn revision_mut(&mut self, number: u32) -> Option<&mut Revision> {
         self.revisions.get_mut(number.checked_sub(1)? as usize)
     }
+    /// What gateways go back to, without asking: beside a canary the revision that serves; else, while its
+    /// replicas are kept warm, the one before that. One that took over again after a rollback has proved
+    /// itself: it falls back to nothing but itself.
+    pub fn fallback(&self) -> Option<u32> {
+        let serving = self.serving?;
+        let canary = self.rolling().is_some_and(|rolling| rolling.state == RevisionState::Canary);
+        if canary || serving <= self.latch {
+            return Some(serving);
+        }
+        let before =
+            self.revisions.iter().rev().find(|revision| {
+                revision.number < serving && revision.state == RevisionState::Warm
+            });
+        Some(before.map_or(serving, |before| before.number))
+    }
     /// The revision that is rolling out, if one is.
     pub fn rolling(&self) -> Option<&Revision> {
         self.revisions.iter().rev().find(|revision| revision.state.is_rolling())
@@ -113,6 +128,10 @@ impl RevisionState {
     /// Whether its replicas should live.
     pub fn wants_replicas(self) -> bool {
         matches!(self, Self::Starting | Self::Canary | Self::Serving | Self::Warm)
+    }
+    /// Whether it has all the traffic, or had it until it was replaced.
+    pub fn has_served(self) -> bool {
+        matches!(self, Self::Serving | Self::Warm | Self::Retired)
     }
     /// The word shown to people.
     pub fn as_str(self) -> &'static str {

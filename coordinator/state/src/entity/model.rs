@@ -75,4 +75,7 @@ pub struct AliasMove {
     pub at: TimestampMs,
     /// Who or what moved it, in words.
     pub by: String,
+    /// A person moved it, rather than a gate or a rollback: what follows the alias is to go with it.
+    #[serde(default)]
+    pub by_hand: bool,
 }

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use runyard_types::{ByteSize, CpuMilli, Digest, DurationMs, NodeName, TimestampMs, WorkerKey};
+use runyard_types::{AttemptKey, ByteSize, CpuMilli, Digest, DurationMs, NodeName, TimestampMs, WorkerKey};
 use serde::{Deserialize, Serialize};
+
+use super::Stop;
 
 /// A host with an agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,13 +33,20 @@ pub struct Node {
     pub gateway: String,
     pub platform: String,
     pub mounts: Vec<String>,
-    /// Workers that hold something of it.
+    /// Its agent can hold a worker back until the one before it is gone.
+    #[serde(default)]
+    pub chains: bool,
+    /// Workers that hold something of it, and those that wait here for the room of another.
     pub workers: BTreeSet<WorkerKey>,
+    /// Who waits for whose room: by the attempt before, the one after it.
+    #[serde(default)]
+    pub next: BTreeMap<AttemptKey, AttemptKey>,
     pub used: Used,
-    pub orphans: Vec<String>,
+    /// Workers that it has and nobody knows: kept until an operator stops them, with that wish.
+    pub orphans: BTreeMap<WorkerKey, Option<Stop>>,
 }
 
-/// What unreleased workers hold.
+/// What unreleased workers hold that wait for nobody.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Used {
     pub cpu: CpuMilli,

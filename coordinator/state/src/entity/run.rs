@@ -1,6 +1,6 @@
 //! Runs and how far their stages are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use runyard_pipeline::Pipeline;
@@ -19,6 +19,9 @@ pub struct GitInfo {
     pub dirty: bool,
     /// Without credentials.
     pub remote: String,
+    /// A tag of the commit itself; empty without one.
+    #[serde(default)]
+    pub tag: String,
 }
 
 /// One execution of a pipeline.
@@ -89,9 +92,26 @@ pub struct StageProgress {
     /// A stage that a gate asked for; its result does not decide the run's.
     #[serde(default)]
     pub auxiliary: bool,
+    /// How long the last attempts with a result had their room, in ms; the newest last.
+    #[serde(default)]
+    pub took_ms: VecDeque<u64>,
 }
 
+/// Durations kept for a stage.
+const TOOK_MAX: usize = 4;
+
 impl StageProgress {
+    /// Notes how long an attempt with a result had its room.
+    pub(crate) fn took(&mut self, ms: u64) {
+        self.took_ms.push_back(ms);
+        while self.took_ms.len() > TOOK_MAX {
+            self.took_ms.pop_front();
+        }
+    }
+    /// Whether what it did of late never took longer than `ms`.
+    pub fn is_shorter_than(&self, ms: u64) -> bool {
+        !self.took_ms.is_empty() && self.took_ms.iter().all(|took| *took < ms)
+    }
     pub(crate) fn slot(&mut self, state: TaskState) -> &mut u32 {
         match state {
             TaskState::Waiting => &mut self.waiting,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use runyard_types::{
-    Cause, Digest, DurationMs, ExitReport, NodeName, Outcome, Resources, StageName, TaskKey,
+    AttemptKey, Cause, Digest, DurationMs, ExitReport, NodeName, Outcome, Resources, StageName, TaskKey,
     TimestampMs,
 };
 use serde::{Deserialize, Serialize};
@@ -148,6 +148,7 @@ pub struct Attempt {
     /// From 1.
     pub number: u32,
     pub workers: Vec<Worker>,
+    /// When it got its room.
     pub placed_at: TimestampMs,
     pub started_at: Option<TimestampMs>,
     pub ended_at: Option<TimestampMs>,
@@ -160,9 +161,17 @@ pub struct Attempt {
     pub stop: Option<Stop>,
     /// Number that outside systems can check to refuse an older attempt.
     pub fencing_token: u64,
+    /// The attempt on its node for whose room it waits. It stays where this one ended before its turn.
+    #[serde(default)]
+    pub after: Option<AttemptKey>,
 }
 
 impl Attempt {
+    /// Whether it waits on its node for another's room: it holds none, and may not run.
+    pub fn is_behind(&self) -> bool {
+        self.after.is_some() && self.outcome.is_none() && !self.is_released()
+    }
+
     /// Whether every worker's devices are back, or can be known to be lost with their node.
     pub fn is_released(&self) -> bool {
         self.workers.iter().all(|worker| worker.phase == WorkerPhase::Released)
@@ -176,6 +185,9 @@ pub struct Stop {
     pub reason: String,
     /// Log index of the command that asked for it.
     pub index: u64,
+    /// Asked for before its turn had come: another attempt follows, and this one does not count.
+    #[serde(default)]
+    pub given_back: bool,
 }
 
 /// The part of an attempt on one node.
@@ -260,4 +272,7 @@ pub struct GateOutcome {
     pub summary: String,
     pub approver: Option<String>,
     pub reason: String,
+    /// The model that the candidate was compared with.
+    #[serde(default)]
+    pub champion: Option<Digest>,
 }

@@ -32,6 +32,7 @@ fn a16_an_old_attempt_can_change_nothing() {
         attempt: attempt("two-1/train.1"),
         cause: Cause::Cancelled,
         reason: "no".into(),
+        give_back: false,
     };
     assert!(matches!(env.refusal(Command::StopAttempt(stop)), Refusal::Stale { .. }));
     let again = LoseAttempt { attempt: attempt("two-1/train.1"), reason: "again".into() };

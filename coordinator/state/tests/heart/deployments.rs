@@ -7,7 +7,7 @@ use runyard_state::{
     AdvanceRevision, Command, Deploy, RemoveDeployment, Reply, ReportRevision, RevisionFate,
     RevisionStep, Rollback,
 };
-use runyard_types::{DurationMs, Resources};
+use runyard_types::{DurationMs, Outcome, Resources};
 
 use super::env::{TestEnv, error, model_root, project, task};
 use super::gates::{before_gate, decide};
@@ -15,7 +15,8 @@ use super::gates::{before_gate, decide};
 /// A run whose gate has passed; its deploy stage waits for a revision.
 pub(crate) fn promoted(env: &mut TestEnv) -> String {
     let run = before_gate(env);
-    env.ok(Command::DecideGate(Box::new(decide(&run, GateVerdict::Pass))));
+    let decision = decide(env, &run, GateVerdict::Pass);
+    env.ok(Command::DecideGate(Box::new(decision)));
     env.resolve();
     run
 }
@@ -251,6 +252,31 @@ fn the_watch_takes_back_what_serves_alone_while_the_one_before_is_warm() {
 }
 
 #[test]
+fn gateways_go_back_to_what_serves_beside_a_canary_and_else_to_what_is_warm() {
+    let mut env = cluster();
+    rollout(&mut env);
+    assert_eq!(env.deployment().fallback(), None, "nothing has ever served");
+    env.ok(advance(1, RevisionStep::Serving));
+    assert_eq!(env.deployment().fallback(), Some(1), "there is nothing before it");
+    assert_eq!(serve(&mut env), 2);
+    assert_eq!((states(&env), env.deployment().fallback()), (vec!["warm", "serving"], Some(1)));
+    // The next one is being made ready: still two that could serve. As a canary it is judged by the second.
+    rollout(&mut env);
+    assert_eq!(env.deployment().fallback(), Some(1));
+    env.ok(advance(3, RevisionStep::Canary));
+    assert_eq!(env.deployment().fallback(), Some(2));
+    env.ok(report(3, bad()));
+    // What took over again is not on trial a second time: gateways refuse all up to the latch.
+    assert_eq!(states(&env), ["warm", "serving", "rolled_back"]);
+    assert_eq!(env.deployment().fallback(), Some(2));
+    assert_eq!(serve(&mut env), 4);
+    assert_eq!(env.deployment().fallback(), Some(2));
+    env.ok(advance(2, RevisionStep::Retire));
+    env.ok(advance(1, RevisionStep::Retire));
+    assert_eq!(env.deployment().fallback(), Some(4));
+}
+
+#[test]
 fn a_rollback_leaves_an_alias_alone_that_names_another_version() {
     let mut env = cluster();
     serve(&mut env);
@@ -374,4 +400,26 @@ fn a_deploy_stage_that_is_tried_again_waits_for_its_new_revision() {
     env.ok(advance(3, RevisionStep::Canary));
     env.ok(advance(3, RevisionStep::Serving));
     assert_eq!(env.run_state("digits-2"), "succeeded");
+}
+
+#[test]
+fn a_replica_that_ends_well_is_started_again_too() {
+    let mut env = cluster();
+    serve(&mut env);
+    env.finish("digits@1/replica[0].1", Outcome::Succeeded);
+    env.release("digits@1/replica[0].1");
+    assert_eq!(env.state_of("digits@1/replica[0]"), "queued", "it is to serve until it is stopped");
+    env.pass(120_000);
+    env.place("digits@1/replica[0]", &["n1"]);
+}
+
+#[test]
+fn the_alias_of_a_failed_start_goes_back_to_what_serves() {
+    let mut env = cluster();
+    serve(&mut env);
+    assert_eq!(env.champion(), Some(1));
+    rollout(&mut env);
+    assert_eq!(env.champion(), Some(2));
+    env.ok(report(2, RevisionFate::Failed { reason: "not ready in 120 s".into() }));
+    assert_eq!((env.deployment().serving, env.champion()), (Some(1), Some(1)));
 }

@@ -146,7 +146,7 @@ impl TestEnv {
 
     pub(crate) fn liveness(&mut self, name: &str, liveness: Liveness) {
         let node = node(name);
-        self.ok(Command::SetLiveness(SetLiveness { node, liveness, orphans: None }));
+        self.ok(Command::SetLiveness(SetLiveness { node, liveness }));
     }
 
     pub(crate) fn lose_node(&mut self, name: &str) {
@@ -250,7 +250,27 @@ impl TestEnv {
             .iter()
             .map(|name| WorkerPlacement { node: node(name), devices: free(name) })
             .collect();
-        let placement = Placement { task: task(key), workers };
+        self.try_placement(Placement { task: task(key), workers, after: None })
+    }
+
+    /// Places an attempt of a task without devices behind another, on that one's node.
+    pub(crate) fn place_behind(&mut self, key: &str, before: &str) -> AttemptKey {
+        self.try_place_behind(key, before).unwrap_or_else(|refusal| panic!("{key}: {refusal}"))
+    }
+
+    pub(crate) fn try_place_behind(
+        &mut self,
+        key: &str,
+        before: &str,
+    ) -> Result<AttemptKey, Refusal> {
+        let before = attempt(before);
+        let (_, ahead) = self.state.attempt(&before).expect("an attempt");
+        let node = ahead.workers[0].node.clone();
+        let workers = vec![WorkerPlacement { node, devices: Vec::new() }];
+        self.try_placement(Placement { task: task(key), workers, after: Some(before) })
+    }
+
+    pub(crate) fn try_placement(&mut self, placement: Placement) -> Result<AttemptKey, Refusal> {
         match self.ok(Command::Place(vec![placement])) {
             Reply::Placed(mut items) => items.remove(0),
             other => panic!("{other:?}"),
@@ -346,6 +366,12 @@ impl TestEnv {
         self.finish_with(&attempt, outcome, leaving(key));
         self.release(&attempt);
         attempt
+    }
+
+    /// The life of an attempt that was placed.
+    pub(crate) fn work_goes_on_from(&mut self, key: &str) {
+        self.run_worker(&format!("{key}:0"));
+        self.work_goes_on(key);
     }
 
     /// The rest of the life of an attempt that runs.
@@ -479,6 +505,7 @@ pub(crate) fn hello(name: &str, session: u64, devices: u32) -> NodeHello {
         gateway: String::new(),
         platform: "linux".into(),
         mounts: Vec::new(),
+        chains: true,
         workers: Vec::new(),
     }
 }

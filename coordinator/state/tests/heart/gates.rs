@@ -30,7 +30,8 @@ pub(crate) fn promotion(run: &str) -> Promotion {
     }
 }
 
-pub(crate) fn decide(run: &str, verdict: GateVerdict) -> DecideGate {
+/// A verdict against the champion of now.
+pub(crate) fn decide(env: &TestEnv, run: &str, verdict: GateVerdict) -> DecideGate {
     DecideGate {
         task: task(&format!("{run}/gate")),
         verdict,
@@ -38,6 +39,7 @@ pub(crate) fn decide(run: &str, verdict: GateVerdict) -> DecideGate {
         summary: "0.91 against 0.90".into(),
         inconclusive: Inconclusive::Ask,
         promote: Some(promotion(run)),
+        champion: env.state.champion_of(&task(&format!("{run}/gate"))),
     }
 }
 
@@ -54,7 +56,7 @@ fn approve(run: &str, approve: bool, reason: &str) -> Command {
 fn decided(verdict: GateVerdict, inconclusive: Inconclusive) -> TestEnv {
     let mut env = TestEnv::with_nodes(1, 1);
     let run = before_gate(&mut env);
-    let decision = DecideGate { inconclusive, ..decide(&run, verdict) };
+    let decision = DecideGate { inconclusive, ..decide(&env, &run, verdict) };
     env.ok(Command::DecideGate(Box::new(decision)));
     env
 }
@@ -92,7 +94,8 @@ fn a_promotion_registers_the_version_with_its_lineage() {
 #[test]
 fn a_gate_is_decided_once() {
     let mut env = decided(GateVerdict::Inconclusive, Inconclusive::Ask);
-    let again = env.refused(Command::DecideGate(Box::new(decide("digits-1", GateVerdict::Pass))));
+    let again = decide(&env, "digits-1", GateVerdict::Pass);
+    let again = env.refused(Command::DecideGate(Box::new(again)));
     assert_eq!(again, "digits-1/gate is no gate that waits for its verdict");
     env.ok(approve("digits-1", true, "looked at the errors"));
     assert_eq!((env.state_of("digits-1/gate"), env.champion()), ("succeeded", Some(1)));
@@ -140,16 +143,18 @@ fn a16_only_what_the_gate_judged_is_promoted() {
         Promotion { model: "churn".parse().expect("a name"), ..promotion(&run) },
     ];
     for promote in forged {
-        let decision = DecideGate { promote: Some(promote), ..decide(&run, GateVerdict::Pass) };
+        let decision =
+            DecideGate { promote: Some(promote), ..decide(&env, &run, GateVerdict::Pass) };
         env.refused(Command::DecideGate(Box::new(decision)));
     }
     for other in ["digits-1/train", "digits-2/train", "digits-2/gate", "digits-1/serve"] {
-        let decision = DecideGate { task: task(other), ..decide(&run, GateVerdict::Pass) };
+        let decision = DecideGate { task: task(other), ..decide(&env, &run, GateVerdict::Pass) };
         let refused = env.refused(Command::DecideGate(Box::new(decision)));
         assert_eq!(refused, format!("{other} is no gate that waits for its verdict"));
     }
     assert!(env.state.models.is_empty());
-    env.ok(Command::DecideGate(Box::new(decide(&run, GateVerdict::Pass))));
+    let decision = decide(&env, &run, GateVerdict::Pass);
+    env.ok(Command::DecideGate(Box::new(decision)));
 }
 
 #[test]
@@ -167,4 +172,49 @@ fn a_gate_that_cant_be_carried_out_fails() {
     assert!(refused.contains("is not carried out by the leader now"), "{refused}");
     env.ok(fail(&format!("{run}/gate")));
     assert_eq!(env.state_of("digits-1/gate"), "error");
+}
+
+/// A second run, as far as its gate.
+fn second_gate(env: &mut TestEnv) -> String {
+    let run = before_gate(env);
+    assert_eq!(run, "digits-2");
+    run
+}
+
+#[test]
+fn a16_of_two_candidates_judged_against_one_champion_only_the_first_replaces_it() {
+    let mut env = TestEnv::with_nodes(1, 1);
+    let first = before_gate(&mut env);
+    let second = second_gate(&mut env);
+    // Both were judged while there was no champion.
+    let verdicts = [&first, &second].map(|run| decide(&env, run, GateVerdict::Pass));
+    let [one, other] = verdicts.map(|verdict| Command::DecideGate(Box::new(verdict)));
+    env.ok(one);
+    assert_eq!(env.champion(), Some(1));
+    let refused = env.refused(other);
+    assert!(refused.contains("judged against the champion none"), "{refused}");
+    assert_eq!((env.state_of("digits-2/gate"), env.champion()), ("running", Some(1)));
+    // Judged again, against the one that came between.
+    let again = decide(&env, &second, GateVerdict::Pass);
+    assert_eq!(again.champion, Some(model_root("digits-1/train")));
+    env.ok(Command::DecideGate(Box::new(again)));
+    assert_eq!((env.state_of("digits-2/gate"), env.champion()), ("succeeded", Some(2)));
+}
+
+#[test]
+fn a16_a_verdict_that_waits_for_approval_falls_with_its_champion() {
+    let mut env = decided(GateVerdict::Inconclusive, Inconclusive::Ask);
+    let second = second_gate(&mut env);
+    let verdict = decide(&env, &second, GateVerdict::Pass);
+    env.ok(Command::DecideGate(Box::new(verdict)));
+    assert_eq!(env.champion(), Some(1), "that of digits-2");
+    assert!(env.state.is_undecided(env.task("digits-1/gate")), "its verdict is due again");
+    let refused = env.refused(approve("digits-1", true, "looked at the errors"));
+    assert!(refused.contains("it is judged again"), "{refused}");
+    assert_eq!(env.champion(), Some(1));
+    // To refuse needs no champion; to judge again does what the new verdict says.
+    let mut refusing = env;
+    let again = decide(&refusing, "digits-1", GateVerdict::Fail);
+    refusing.ok(Command::DecideGate(Box::new(again)));
+    assert_eq!((refusing.state_of("digits-1/gate"), refusing.champion()), ("failed", Some(1)));
 }

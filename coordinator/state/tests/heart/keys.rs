@@ -1,6 +1,6 @@
 //! Idempotency keys: a submission that was acknowledged never runs twice.
 
-use runyard_state::{Command, Reply, SubmitRun};
+use runyard_state::{Command, IdempotencyKey, Reply, SubmitRun};
 use runyard_types::{Digest, Uid};
 
 use super::env::{START_MS, TestEnv, ulid};
@@ -89,4 +89,53 @@ fn all_old_keys_are_forgotten_whoever_they_belong_to() {
     };
     // Seven days of keys, ten a day.
     assert_eq!(size(&env), 70);
+}
+
+#[test]
+fn f21_a_clock_that_jumped_ahead_and_was_put_right_shuts_nobody_out() {
+    let mut env = TestEnv::new();
+    let before = env.submission(TWO);
+    submit(&mut env, &before);
+    env.wall += 400 * DAY_MS;
+    env.pass(10);
+    // While it is wrong, it is said what is wrong; who asks again gets what was made.
+    let late = SubmitRun { idempotency: at(&env, START_MS + 20, 1), ..before.clone() };
+    let refused = env.refused(Command::SubmitRun(Box::new(late)));
+    assert!(refused.contains("compare this machine's clock with the coordinator's"), "{refused}");
+    let Reply::Run { existed: true, .. } = submit(&mut env, &before) else { panic!() };
+    // One whose own clock is as wrong is let in.
+    let dated_ahead = env.submission(TWO);
+    let Reply::Run { existed: false, .. } = submit(&mut env, &dated_ahead) else { panic!() };
+
+    env.wall -= 400 * DAY_MS;
+    let after = env.submission(TWO);
+    let Reply::Run { existed: false, .. } = submit(&mut env, &after) else { panic!() };
+    assert!(env.state.clock.wall.0 > START_MS + 400 * DAY_MS, "stored time never goes back");
+    // What would be taken for new is not forgotten, however long ago it came.
+    env.pass(8 * DAY_MS);
+    env.submit(TWO);
+    env.wall += 400 * DAY_MS - 8 * DAY_MS;
+    env.pass(10);
+    let Reply::Run { existed: true, .. } = submit(&mut env, &dated_ahead) else { panic!() };
+    env.check_replay();
+}
+
+#[test]
+fn f21_a_clock_that_goes_back_makes_no_forgotten_key_new() {
+    let mut env = TestEnv::new();
+    let submission = env.submission(TWO);
+    submit(&mut env, &submission);
+    env.pass(8 * DAY_MS);
+    env.submit(TWO);
+    env.wall -= 8 * DAY_MS;
+    let refused = env.refused(Command::SubmitRun(Box::new(submission)));
+    assert!(refused.contains("as old as keys that are forgotten already"), "{refused}");
+    assert_eq!(env.state.runs.size(), 2);
+}
+
+/// A key of that date.
+fn at(env: &TestEnv, ms: u64, number: u128) -> IdempotencyKey {
+    let request = Digest::of(b"request");
+    let principal = format!("ann-{}", env.index);
+    IdempotencyKey { principal, key: Uid(ulid(ms, number)), request }
 }

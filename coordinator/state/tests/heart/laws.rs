@@ -59,6 +59,8 @@ fn check_tasks(before: &State, command: &Command, after: &State) {
                 | Command::DecideGate(_)
                 | Command::ApproveGate(_)
                 | Command::AdvanceRevision(_)
+                // Where what it asks for serves already.
+                | Command::Deploy(_)
         );
         if new.state == TaskState::Succeeded && old.state != TaskState::Succeeded {
             assert!(finished, "{key} succeeded by {command:?}");
@@ -98,7 +100,8 @@ fn check_attempts(old: &Task, new: &Task) {
     assert!(tokens.windows(2).all(|pair| pair[0] < pair[1]), "{key}: tokens {tokens:?}");
 }
 
-/// A protected alias moves only by its gate, by rollback, or by an override with a reason.
+/// A protected alias moves only by its gate, by rollback (a cancelled rollout is one) to what served, or by
+/// an override with a reason.
 fn check_models(before: &State, command: &Command, after: &State) {
     for (key, old) in before.models.iter() {
         let new = after.models.get(key).unwrap_or_else(|| panic!("{} is gone", key.1));
@@ -110,7 +113,7 @@ fn check_models(before: &State, command: &Command, after: &State) {
             }
             let allowed = match command {
                 Command::DecideGate(_) | Command::ApproveGate(_) => true,
-                Command::Rollback(_) | Command::ReportRevision(_) => {
+                Command::Rollback(_) | Command::ReportRevision(_) | Command::CancelRun(_) => {
                     now.is_none_or(|now| served(before, key, now.moves.last()))
                 }
                 Command::SetAlias(set) => {

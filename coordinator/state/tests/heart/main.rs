@@ -3,9 +3,11 @@
 mod aliases;
 mod attempts;
 mod cancels;
+mod chains;
 mod deployments;
 mod env;
 mod events;
+mod following;
 mod gangs;
 mod gates;
 mod keys;

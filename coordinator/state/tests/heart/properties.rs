@@ -2,11 +2,11 @@
 
 use proptest::prelude::*;
 use runyard_pipeline::{Inconclusive, StageKind};
-use runyard_state::entity::{GateVerdict, Liveness, TaskState, VersionStatus};
+use runyard_state::entity::{Eligibility, GateVerdict, Liveness, TaskState, VersionStatus};
 use runyard_state::{
-    ApproveGate, CancelRun, Command, DecideGate, FinishAttempt, LoseAttempt, Placement,
+    ApproveGate, CancelRun, Command, DecideGate, FinishAttempt, LoseAttempt, Placement, RemoveNode,
     ReportWorkers, Resolution, ResolveTasks, RetryRun, RevisionFate, RevisionStep, Rollback, Seal,
-    SealChannel, SetLiveness, StopAttempt, WorkerPlacement, WorkerStep,
+    SealChannel, SetEligibility, SetLiveness, StopAttempt, WorkerPlacement, WorkerStep,
 };
 use runyard_types::{AttemptKey, Cause, Digest, Outcome, TaskKey, WorkerKey};
 
@@ -69,10 +69,23 @@ fn command(env: &mut TestEnv, (kind, a, b): Draw) -> Option<Command> {
             stage: None,
             principal: "ann".into(),
         }),
+        22 if b.is_multiple_of(4) => Command::SetEligibility(SetEligibility {
+            node: node(&format!("n{}", a % 5 + 1)),
+            eligibility: pick(
+                &[Eligibility::Open, Eligibility::Draining, Eligibility::Open],
+                b / 4,
+            )?,
+            reason: String::new(),
+            principal: "ops".into(),
+        }),
+        22 if b.is_multiple_of(13) => Command::RemoveNode(RemoveNode {
+            node: node(&format!("n{}", a % 5 + 1)),
+            force: b.is_multiple_of(2),
+            principal: "ops".into(),
+        }),
         22 => Command::SetLiveness(SetLiveness {
             node: node(&format!("n{}", a % 5 + 1)),
             liveness: pick(&[Liveness::Unreachable, Liveness::Lost, Liveness::Ready], b)?,
-            orphans: None,
         }),
         23 | 24 => {
             let name = format!("n{}", a % 5 + 1);
@@ -87,6 +100,7 @@ fn command(env: &mut TestEnv, (kind, a, b): Draw) -> Option<Command> {
             attempt: pick(&attempts, a)?,
             cause: pick(&[Cause::Error, Cause::Failure, Cause::Cancelled], b)?,
             reason: "stop".into(),
+            give_back: b.is_multiple_of(5),
         }),
         27 => gate(env, a, b)?,
         28..=30 => deployment(env, kind, a, b)?,
@@ -127,18 +141,36 @@ fn resolve(env: &TestEnv, a: u16, b: u16) -> Option<Command> {
 fn place(env: &TestEnv, key: &TaskKey, b: u16) -> Command {
     let task = &env.state.tasks[key];
     let count = task.resources.gpu.count as usize;
+    let after = behind(env, key, b);
+    let of = |before: &AttemptKey| Some(env.state.attempt(before)?.1.workers[0].node.clone());
+    let there = after.as_ref().filter(|_| !b.is_multiple_of(17)).and_then(of);
     let workers = (0..task.nodes as u16)
         .map(|rank| {
-            let name = node(&format!("n{}", (b + rank) % 5 + 1));
-            let known = &env.state.nodes[&name];
-            let free = known.devices.iter().map(|device| device.uuid.clone());
-            let devices = free
-                .filter(|uuid| b.is_multiple_of(11) || !known.used.devices.contains_key(uuid))
-                .take(count);
-            WorkerPlacement { devices: devices.collect(), node: name }
+            let picked = node(&format!("n{}", (b + rank) % 5 + 1));
+            let name = there.clone().unwrap_or(picked);
+            // One that was removed has none.
+            let known = env.state.nodes.get(&name);
+            let free = known.into_iter().flat_map(|known| {
+                let uuids = known.devices.iter().map(|device| device.uuid.clone());
+                uuids.filter(|uuid| {
+                    b.is_multiple_of(11) || !known.used.devices.contains_key(uuid)
+                })
+            });
+            WorkerPlacement { devices: free.take(count).collect(), node: name }
         })
         .collect();
-    Command::Place(vec![Placement { task: key.clone(), workers }])
+    Command::Place(vec![Placement { task: key.clone(), workers, after }])
+}
+
+/// For whose room it may wait, as a rule.
+fn behind(env: &TestEnv, key: &TaskKey, b: u16) -> Option<AttemptKey> {
+    let alike = |other: &&AttemptKey| {
+        b.is_multiple_of(23)
+            || other.task.parent == key.parent
+                && env.state.attempt(other).is_some_and(|(_, attempt)| attempt.outcome.is_none())
+    };
+    let all: Vec<AttemptKey> = env.state.unsettled.iter().filter(alike).cloned().collect();
+    pick(&all, b / 4).filter(|_| !b.is_multiple_of(4))
 }
 
 fn steps_of(env: &TestEnv, key: &AttemptKey, b: u16) -> Option<Command> {
@@ -202,7 +234,7 @@ fn gate(env: &TestEnv, a: u16, b: u16) -> Option<Command> {
     let key = pick(&gates, a)?;
     let run = key.run()?.to_string();
     let promote = Some(super::gates::promotion(&run));
-    if env.state.tasks[&key].gate.is_some() {
+    if env.state.tasks[&key].gate.is_some() && !b.is_multiple_of(7) {
         let (principal, reason) = ("eve".into(), "seen".into());
         return Some(Command::ApproveGate(ApproveGate {
             task: key,
@@ -220,7 +252,11 @@ fn gate(env: &TestEnv, a: u16, b: u16) -> Option<Command> {
     let decision = DecideGate {
         promote,
         inconclusive: Inconclusive::Ask,
-        ..super::gates::decide(&run, verdict)
+        champion: match b % 11 {
+            0 => Some(Digest::of(b"one that was replaced")),
+            _ => env.state.champion_of(&key),
+        },
+        ..super::gates::decide(env, &run, verdict)
     };
     Some(Command::DecideGate(Box::new(decision)))
 }
@@ -339,8 +375,16 @@ fn random_sequences_reach_every_corner() {
     );
     for _ in 0..24 {
         let draws = prop::collection::vec(any::<Draw>(), 300).new_tree(&mut runner).expect("draws");
-        for event in play(&draws.current()).state.events.values() {
+        let state = play(&draws.current()).state;
+        for event in state.events.values() {
             *seen.entry(event.kind.name()).or_default() += 1;
+        }
+        // Their turn came, they were given back, or they wait: all have begun behind another.
+        for attempt in state.tasks.values().flat_map(|task| &task.attempts) {
+            let given_back =
+                attempt.stop.as_ref().is_some_and(|stop| stop.reason.starts_with("given back"));
+            *seen.entry("given back").or_default() += u32::from(given_back);
+            *seen.entry("waits behind").or_default() += u32::from(attempt.is_behind());
         }
     }
     for kind in [
@@ -361,7 +405,9 @@ fn random_sequences_reach_every_corner() {
         "revision.moved",
         "deployment.rolled_back",
         "node.liveness",
+        "given back",
+        "waits behind",
     ] {
-        assert!(seen.contains_key(kind), "no {kind} in {seen:#?}");
+        assert!(seen.get(kind).is_some_and(|count| *count > 0), "no {kind} in {seen:#?}");
     }
 }

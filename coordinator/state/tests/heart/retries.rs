@@ -87,10 +87,8 @@ fn a_reference_task_that_failed_runs_again_as_well() {
         env.pass(60_000);
     }
     assert_eq!(env.state_of("digits-1/eval.champion"), "error");
-    env.ok(Command::DecideGate(Box::new(super::gates::decide(
-        "digits-1",
-        GateVerdict::CannotTest,
-    ))));
+    let decision = super::gates::decide(&env, "digits-1", GateVerdict::CannotTest);
+    env.ok(Command::DecideGate(Box::new(decision)));
     env.resolve_one(&task("digits-1/serve"), Resolution::Skip { reason: "no".into() });
     assert_eq!(env.run_state("digits-1"), "failed", "the gate decides, not its reference");
     env.retry("digits-1", None);
