@@ -8,7 +8,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::commands::*;
 use crate::context::Env;
 use crate::errors::{Error, Exit, Kind};
-use crate::output::{self, ColorChoice, Format, ProgressChoice};
+use crate::output::{self, ColorChoice, Format, FormatParser, ProgressChoice};
 
 /// CI/CD for machine learning on your own GPU machines.
 #[derive(Debug, Parser)]
@@ -50,7 +50,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
     /// How to print
-    #[arg(short, long, global = true, value_name = "FORMAT", value_enum)]
+    #[arg(short, long, global = true, value_name = "FORMAT", value_parser = FormatParser)]
     pub(crate) output: Option<Format>,
     /// Short for -o json
     #[arg(long, global = true, conflicts_with = "output")]
@@ -64,6 +64,12 @@ pub(crate) struct Global {
     /// How to show progress [env: RUNYARD_PROGRESS]
     #[arg(long, global = true, value_name = "HOW", value_enum)]
     pub(crate) progress: Option<ProgressChoice>,
+    /// Do what is irrevocable without asking
+    #[arg(short, long, global = true)]
+    pub(crate) yes: bool,
+    /// Never ask: what would need an answer is an error
+    #[arg(long, global = true)]
+    pub(crate) no_input: bool,
     /// Leave escape sequences in what others wrote
     #[arg(long, global = true)]
     pub(crate) raw: bool,
@@ -161,6 +167,8 @@ verbs! {
     Whoami => whoami,
     /// Contexts: clusters that you use
     Context => context,
+    /// What this program works with, and where it comes from
+    Config => config,
     /// Tokens of users and agents
     Token => token,
     /// Run a coordinator
@@ -184,7 +192,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<App, Exi
 /// Runs the verb and reports what went wrong.
 pub(crate) async fn run(app: App) -> Exit {
     let global = app.global.clone();
-    output::start_logging(global.verbose);
+    output::start_logging(global.verbose, global.color);
     let outcome = match Env::new(&global) {
         Ok(env) => app.command.run(&env).await,
         Err(error) => Err(error),

@@ -49,6 +49,11 @@ fn wrong_usage_is_exit_code_3_and_help_is_0() {
     assert_eq!(exit(&["runyard", "nope"]), 3);
     assert_eq!(exit(&["runyard", "ps", "--json", "-o", "csv"]), 3);
     assert_eq!(exit(&["runyard", "run", "-d", "--wait"]), 3);
+    assert_eq!(exit(&["runyard", "ps", "-o", "name"]), 0, "the format that scripts use");
+    assert_eq!(exit(&["runyard", "ps", "-o", "template={name}"]), 0);
+    assert_eq!(exit(&["runyard", "ps", "-o", "template={name"]), 3);
+    assert_eq!(exit(&["runyard", "ps", "-o", "template=TEXT"]), 0);
+    assert_eq!(exit(&["runyard", "ps", "-o", "jsn"]), 3);
     assert_eq!(exit(&["runyard", "run", "--gpus", "1"]), 3, "GPUs of a file are in the file");
     assert_eq!(exit(&["runyard", "--help"]), 0);
     assert_eq!(exit(&["runyard", "--version"]), 0);

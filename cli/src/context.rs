@@ -11,7 +11,7 @@ pub(crate) use paths::Paths;
 
 use crate::app::Global;
 use crate::client::Client;
-use crate::errors::{Error, Result};
+use crate::errors::{Error, Kind, Result};
 use crate::output::{Format, Printer};
 
 /// What a verb works with.
@@ -52,13 +52,50 @@ impl Env {
         runyard_types::ProjectName::new(&project)
             .map_err(|error| Error::usage(error.to_string()))?;
         let printer = Printer::new(crate::output::Choices {
-            format: if global.json { Some(Format::Json) } else { global.output },
+            format: if global.json { Some(Format::Json) } else { global.output.clone() },
             quiet: global.quiet,
             raw: global.raw,
             color,
             progress,
         });
         Ok(Self { printer, project, paths, global: global.clone(), config })
+    }
+
+    /// Asks before something that can't be undone; at a terminal only, for a script means what it says.
+    pub(crate) fn confirm(&self, question: &str) -> Result<()> {
+        use std::io::{IsTerminal as _, Write as _};
+        let asks = std::io::stdin().is_terminal() && self.printer.stderr_tty;
+        if self.global.yes || !asks {
+            return Ok(());
+        }
+        self.may_ask(question)?;
+        let mut terminal = std::io::stderr().lock();
+        // A terminal that can't be written to is seen by the answer that does not come.
+        let _ = write!(terminal, "{} [y/N] ", crate::output::plain(question));
+        let _ = terminal.flush();
+        drop(terminal);
+        let mut answer = String::new();
+        std::io::stdin()
+            .read_line(&mut answer)
+            .map_err(|error| Error::failed("cannot read the answer").because(error))?;
+        match answer.trim().to_ascii_lowercase().as_str() {
+            "y" | "yes" => Ok(()),
+            _ => Err(Error::new(Kind::Cancelled, "nothing was done").help("--yes does not ask")),
+        }
+    }
+
+    /// With `--no-input`, what would be asked is an error.
+    pub(crate) fn may_ask(&self, what: &str) -> Result<()> {
+        match self.global.no_input {
+            true => Err(Error::usage(format!("--no-input: cannot ask: {what}"))
+                .help("give the answer by a flag, the environment or stdin; --yes says yes")),
+            false => Ok(()),
+        }
+    }
+
+    /// The flags that every verb takes, the settings of the files, and where each came from.
+    pub(crate) fn settings(&self) -> (&Global, &Config) {
+        (&self.global, &self.config)
     }
 
     /// The cluster that this call is about.

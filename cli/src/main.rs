@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     };
     if matches!(app.command, app::Command::Server(_) | app::Command::Agent(_)) {
         // A daemon tells what it does; the verbs are quiet unless asked.
-        output::start_logging(app.global.verbose.max(1));
+        output::start_logging(app.global.verbose.max(1), app.global.color);
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -4,6 +4,7 @@
 mod dial;
 mod follow;
 mod logs;
+mod measure;
 mod names;
 mod retry;
 mod runs;

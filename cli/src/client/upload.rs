@@ -105,7 +105,7 @@ impl Client {
         put
     }
 
-    fn uploader(
+    pub(super) fn uploader(
         &self,
         kind: &str,
         folder: &Path,
@@ -134,7 +134,7 @@ impl Client {
 }
 
 /// The folder's own path, without links, so that each is known by one name.
-fn whole(folder: &Path) -> Result<PathBuf> {
+pub(super) fn whole(folder: &Path) -> Result<PathBuf> {
     fs_err::canonicalize(folder)
         .context(Kind::NotFound, || format!("there is no folder `{}`", folder.display()))
 }
@@ -156,7 +156,7 @@ fn put_in_place(part: &Path, place: &Path, replace: bool) -> Result<()> {
 }
 
 /// A transfer's error as one of ours.
-fn transfer(error: TransferError, tried: &str) -> Error {
+pub(super) fn transfer(error: TransferError, tried: &str) -> Error {
     match error {
         TransferError::Remote { source, .. } => {
             let error = Error::from(source);

@@ -34,10 +34,11 @@ pub(crate) struct Args {
     /// Memory to offer, e.g. 64GB [default: all]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     memory: Option<ByteSize>,
-    /// A label that stages can ask for; may be repeated
+    /// A label shown with the node; stages cannot ask for it yet; may be repeated
     #[arg(long = "label", value_name = "KEY=VALUE")]
     labels: Vec<String>,
-    /// A network within which gangs can form; may be repeated
+    /// A network that it shares with other nodes: a gang forms within one, and stages name it by
+    /// `network:`; may be repeated [default: one that all nodes without a name share]
     #[arg(long = "network", value_name = "NAME")]
     networks: Vec<String>,
     /// Where other nodes reach this one [default: found from its way to the coordinators]

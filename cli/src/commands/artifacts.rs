@@ -21,13 +21,13 @@ pub(crate) struct Args {
 enum Verb {
     /// List outputs
     Ls {
-        /// Run, stage or task
+        /// Run, stage or task; STAGE:OUTPUT names one of them
         #[arg(value_name = "NAME")]
         target: String,
     },
     /// Fetch outputs, verified, into a folder
     Get {
-        /// Run, stage or task
+        /// Run, stage or task; STAGE:OUTPUT names one of them
         #[arg(value_name = "NAME")]
         target: String,
         /// Only these outputs
@@ -47,13 +47,22 @@ pub(crate) async fn run(args: Args, env: &Env) -> Result<Exit> {
     let client = env.client().await?;
     match args.verb {
         Verb::Ls { target } => {
-            let target = client.target(&target).await?;
-            env.printer.show(&Artifacts(outputs(&client, &target).await?))?;
+            let (name, output) = split_output(&target);
+            let target = client.target(name).await?;
+            let items = outputs(&client, &target).await?;
+            let items = match output {
+                Some(output) => choose(items, &target, &[output.to_owned()])?,
+                None => items,
+            };
+            env.printer.show(&Artifacts(items))?;
         }
-        Verb::Get { target, outputs: names, into, force } => {
-            let target = client.target(&target).await?;
+        Verb::Get { target, outputs: mut names, into, force } => {
+            let (name, output) = split_output(&target);
+            names.extend(output.map(str::to_owned));
+            let target = client.target(name).await?;
             let chosen = choose(outputs(&client, &target).await?, &target, &names)?;
             let places = places(&chosen, &into, force)?;
+            let mut fetched = Vec::new();
             let progress = Progress::new(&env.printer);
             for (item, place) in chosen.iter().zip(places) {
                 let root = &item.output.root;
@@ -64,11 +73,33 @@ pub(crate) async fn run(args: Args, env: &Env) -> Result<Exit> {
                     bytes(item.output.bytes),
                     item.output.files
                 ));
-                env.printer.data(format!("{}\n", place.display()).as_bytes())?;
+                if !env.printer.for_programs() {
+                    env.printer.data(format!("{}\n", place.display()).as_bytes())?;
+                }
+                fetched.push(json!({
+                    "task": item.task,
+                    "name": item.output.name,
+                    "root": root,
+                    "path": place.display().to_string(),
+                }));
             }
+            env.printer.answer(&json!({ "index": 0, "items": fetched }))?;
         }
     }
     Ok(Exit::OK)
+}
+
+/// `digits-42/train:model` → (`digits-42/train`, `model`). A worker's rank stands there as well, but a
+/// worker by itself has no outputs.
+fn split_output(text: &str) -> (&str, Option<&str>) {
+    // A task's label may have a colon in it.
+    let from = text.rfind(']').map_or(0, |at| at + 1);
+    match text[from..].split_once(':') {
+        Some((head, output)) if text.contains('/') && !output.is_empty() => {
+            (&text[..from + head.len()], Some(output))
+        }
+        _ => (text, None),
+    }
 }
 
 /// An output and the task that wrote it.
@@ -202,6 +233,33 @@ mod tests {
     fn item(task: &str, label: &str, name: &str) -> Item {
         let output = v1::Output { name: name.into(), ..Default::default() };
         Item { task: task.into(), label: label.into(), output }
+    }
+
+    #[test]
+    fn one_output_of_a_stage_can_be_named_in_one_word() {
+        for (text, name, output) in [
+            ("d-1/train:model", "d-1/train", Some("model")),
+            ("d-1/train", "d-1/train", None),
+            ("d-1", "d-1", None),
+            ("d-1/eval[3]:rows", "d-1/eval[3]", Some("rows")),
+            ("d-1/eval[suite=a:b]:rows", "d-1/eval[suite=a:b]", Some("rows")),
+            ("d-1/eval[suite=a:b]", "d-1/eval[suite=a:b]", None),
+            ("@last/train:", "@last/train:", None),
+        ] {
+            assert_eq!(split_output(text), (name, output), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_output_that_is_not_there_is_named_with_those_that_are() {
+        let target = Target { run: "d-1".into(), rest: "train".into() };
+        let items = || vec![item("d-1/train", "", "model"), item("d-1/train", "", "log")];
+        let chosen = choose(items(), &target, &["log".into()]).expect("is there");
+        assert_eq!(chosen.len(), 1);
+        assert_eq!(chosen[0].output.name, "log");
+        let error = choose(items(), &target, &["nope".into()]).err().expect("is not");
+        assert_eq!(error.kind, Kind::NotFound);
+        assert!(error.render().contains("log, model"), "{}", error.render());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `runyard cancel`: stop runs.
 
 use runyard_proto::v1;
+use serde_json::json;
 
 use super::stdin;
 use crate::client::retry;
@@ -22,6 +23,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, env: &Env) -> Result<Exit> {
     let client = env.client().await?;
     let mut failed = None;
+    let mut cancelled_runs = Vec::new();
     for name in stdin::names(&args.runs)? {
         let cancelled = async {
             let target = client.target(&name).await?;
@@ -45,6 +47,7 @@ pub(crate) async fn run(args: Args, env: &Env) -> Result<Exit> {
             Ok((run, stopped)) => {
                 env.printer.note(&format!("{run}: cancelled, {stopped} running attempts stop"));
                 env.printer.next(&format!("runyard describe {run}"));
+                cancelled_runs.push(json!({ "run": run, "stopped": stopped }));
             }
             Err(error) => {
                 if let Some(earlier) = failed.replace(error) {
@@ -52,6 +55,9 @@ pub(crate) async fn run(args: Args, env: &Env) -> Result<Exit> {
                 }
             }
         }
+    }
+    if failed.is_none() || !cancelled_runs.is_empty() {
+        env.printer.answer(&json!({ "index": 0, "items": cancelled_runs }))?;
     }
     failed.map_or(Ok(Exit::OK), Err)
 }

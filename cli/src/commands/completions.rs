@@ -15,7 +15,14 @@ pub(crate) struct Args {
 
 /// Does what the verb says.
 pub(crate) async fn run(args: Args, env: &Env) -> Result<Exit> {
-    env.printer.data(&script(args.shell))?;
+    let script = script(args.shell);
+    if env.printer.structured() {
+        let text = String::from_utf8_lossy(&script);
+        let answer = serde_json::json!({ "shell": args.shell.to_string(), "script": text });
+        env.printer.answer(&answer)?;
+        return Ok(Exit::OK);
+    }
+    env.printer.data(&script)?;
     Ok(Exit::OK)
 }
 

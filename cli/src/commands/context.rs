@@ -45,6 +45,7 @@ pub(crate) async fn run(args: Args, env: &Env) -> Result<Exit> {
             let name = Name::new(&name).map_err(|error| Error::usage(error.to_string()))?;
             contexts.set_current(&name)?;
             env.printer.note(&format!("context `{name}` is in use"));
+            env.printer.answer(&json!({ "context": name.to_string(), "current": true }))?;
             if env.paths.local.is_some() {
                 env.printer.note("(here, ./.runyard/config.toml goes before it)");
             }

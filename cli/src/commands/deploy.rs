@@ -1,7 +1,7 @@
 //! `runyard deploy`: served models.
 
 use runyard_proto::v1;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::describe::DeploymentView;
 use crate::client::{Client, retry};
@@ -33,6 +33,7 @@ pub(crate) async fn run(args: Args, env: &Env) -> Result<Exit> {
         Verb::Ls => env.printer.show(&Deployments(list(&client).await?))?,
         Verb::Get { name } => env.printer.show(&DeploymentView(get(&client, &name).await?))?,
         Verb::Rm { name } => {
+            env.confirm(&format!("stop serving {name} and forget its revisions?"))?;
             retry(|| {
                 let mut models = client.models();
                 let request = v1::RemoveDeploymentRequest {
@@ -43,6 +44,7 @@ pub(crate) async fn run(args: Args, env: &Env) -> Result<Exit> {
             })
             .await?;
             env.printer.note(&format!("{name} is removed; requests in flight go to their end"));
+            env.printer.answer(&json!({ "deployment": name, "removed": true }))?;
             env.printer.next("runyard deploy ls");
         }
     }

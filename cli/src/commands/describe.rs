@@ -14,6 +14,7 @@ use super::stdin;
 use crate::client::Client;
 use crate::context::Env;
 use crate::errors::{Error, Exit, Kind, Result};
+use crate::output::Output;
 
 /// Flags of `describe`.
 #[derive(Debug, clap::Args)]
@@ -30,22 +31,31 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, env: &Env) -> Result<Exit> {
     let client = env.client().await?;
     let name = stdin::name(&args.name)?;
-    let subject = match client.target(&name).await {
-        Ok(target) => {
-            let run = client.run(&target.run).await?;
-            env.printer.show(&RunView::part(run, &target)?)?;
+    let mut parts: Vec<(&str, Box<dyn Output>)> = Vec::new();
+    let found = async {
+        let target = client.target(&name).await?;
+        let run = client.run(&target.run).await?;
+        Ok::<_, Error>((target, run))
+    };
+    let subject = match found.await {
+        Ok((target, run)) => {
+            parts.push(("", Box::new(RunView::part(run, &target)?)));
             target.key()
         }
+        // `node-1` could have been a run.
         Err(error) if matches!(error.kind, Kind::Usage | Kind::NotFound) && is_plain(&name) => {
-            other(&client, env, &name).await?;
+            parts = other(&client, &name).await?;
             name
         }
         Err(error) => return Err(error),
     };
     if args.events {
         let events = super::events::collect(&client, &subject, 200).await?;
-        env.printer.show(&super::events::Events(events))?;
+        parts.push(("events", Box::new(super::events::Events(events))));
     }
+    let parts: Vec<(&str, &dyn Output)> =
+        parts.iter().map(|(key, part)| (*key, part.as_ref())).collect();
+    env.printer.show_parts(&parts)?;
     Ok(Exit::OK)
 }
 
@@ -53,24 +63,22 @@ fn is_plain(name: &str) -> bool {
     !name.contains('/') && !name.starts_with('@')
 }
 
-/// A node, a model, a deployment: whichever has the name; where several have it, all are shown.
-async fn other(client: &Client, env: &Env, name: &str) -> Result<()> {
-    let mut found = false;
+/// A node, a model, a deployment: whichever has the name; where several have it, all are shown. For
+/// programs each stands under what it is, so that a document has one form however many there are.
+async fn other(client: &Client, name: &str) -> Result<Vec<(&'static str, Box<dyn Output>)>> {
+    let mut found: Vec<(&'static str, Box<dyn Output>)> = Vec::new();
     if let Some(node) = present(super::nodes::get(client, name).await)? {
-        env.printer.show(&NodeView(node))?;
-        found = true;
+        found.push(("node", Box::new(NodeView(node))));
     }
     if let Some(model) = present(super::models::get(client, name).await)? {
-        env.printer.show(&ModelView(model))?;
-        found = true;
+        found.push(("model", Box::new(ModelView(model))));
     }
     if let Some(deployment) = present(super::deploy::get(client, name).await)? {
-        env.printer.show(&DeploymentView(deployment))?;
-        found = true;
+        found.push(("deployment", Box::new(DeploymentView(deployment))));
     }
-    match found {
-        true => Ok(()),
-        false => Err(Error::not_found(format!("nothing is called `{name}`"))
+    match found.is_empty() {
+        false => Ok(found),
+        true => Err(Error::not_found(format!("nothing is called `{name}`"))
             .help("`runyard ps -a`, `runyard nodes ls`, `runyard models ls` and `runyard deploy ls` list what there is")),
     }
 }

@@ -156,7 +156,19 @@ async fn tell(
         ));
     }
     text.push_str(&format!("directory    {}\n", root.display()));
-    env.printer.data(text.as_bytes())?;
+    if env.printer.structured() {
+        let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
+        env.printer.answer(&serde_json::json!({
+            "address": address.to_string(),
+            "page": status.page,
+            "gateway": gateway.map(|gateway| gateway.to_string()),
+            "nodes": names,
+            "directory": root.display().to_string(),
+            "adopted": adopted,
+        }))?;
+    } else {
+        env.printer.data(text.as_bytes())?;
+    }
     if !adopted.is_empty() {
         env.printer.note(&format!("adopted what was left running: {}", adopted.join(", ")));
     }

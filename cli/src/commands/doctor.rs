@@ -1,20 +1,35 @@
 //! `runyard doctor`: this installation and its way to the cluster, each check with its remedy.
 
 mod checks;
+mod node;
 
+use runyard_proto::v1;
 use serde_json::{Value, json};
 
+use crate::client::once;
 use crate::context::Env;
 use crate::errors::{Exit, Kind, Result};
 use crate::output::{Cell, Column, Look, Output, Table, glyph, plain};
 
 /// Flags of `doctor`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Check a node instead, by what its agent has told the coordinator
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+}
 
 /// Does what the verb says; exit code 1 if something failed.
-pub(crate) async fn run(_args: Args, env: &Env) -> Result<Exit> {
-    let checks = checks::all(env).await;
+pub(crate) async fn run(args: Args, env: &Env) -> Result<Exit> {
+    let checks = match &args.node {
+        None => checks::all(env).await,
+        Some(name) => {
+            let client = env.client().await?;
+            let node = super::nodes::get(&client, name).await?;
+            let status = once(client.fleet().status(v1::StatusRequest {})).await?;
+            node::checks(&node, &status.version, env.printer.look().now_ms)
+        }
+    };
     let failed = checks.iter().any(|check| check.state == State::Fail);
     env.printer.show(&Checks(checks))?;
     Ok(if failed { Exit::of(Kind::Failed) } else { Exit::OK })

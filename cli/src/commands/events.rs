@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::client::Client;
 use crate::context::Env;
 use crate::errors::{Exit, Kind, Result};
-use crate::output::{Cell, Column, Format, Look, Output, Table, json_of, plain, time};
+use crate::output::{Cell, Column, Items, Look, Output, Table, json_of, plain, time};
 
 /// Flags of `events`.
 #[derive(Debug, clap::Args)]
@@ -39,19 +39,29 @@ pub(crate) async fn run(args: Args, env: &Env) -> Result<Exit> {
         env.printer.show(&Events(events))?;
         return Ok(Exit::OK);
     }
-    tokio::select! {
+    let mut items = env.printer.items();
+    let exit = tokio::select! {
         // Both may be dropped: reading changes nothing.
-        ended = follow(&client, env, &mut request) => ended?,
+        ended = follow(&client, env, &mut request, &mut items) => {
+            ended?;
+            Exit::OK
+        }
         _ = tokio::signal::ctrl_c() => {
             env.printer.note(&format!("→ runyard events -f --from {}", request.from_index));
-            return Ok(Exit::of(Kind::Interrupted));
+            Exit::of(Kind::Interrupted)
         }
-    }
-    Ok(Exit::OK)
+    };
+    env.printer.data(items.end().as_bytes())?;
+    Ok(exit)
 }
 
 /// Prints events as they come; after a break it goes on behind the last one, kept in `request`.
-async fn follow(client: &Client, env: &Env, request: &mut v1::EventsRequest) -> Result<()> {
+async fn follow(
+    client: &Client,
+    env: &Env,
+    request: &mut v1::EventsRequest,
+    items: &mut Items,
+) -> Result<()> {
     let mut left = request.limit;
     loop {
         let mut stream = client.events(request.clone()).await?;
@@ -67,7 +77,11 @@ async fn follow(client: &Client, env: &Env, request: &mut v1::EventsRequest) -> 
                 continue;
             }
             (request.from_index, request.from_n) = (event.index, event.n + 1);
-            env.printer.data(line(&event, env.printer.format)?.as_bytes())?;
+            let text = match items.wanted() {
+                true => items.item(&json_of("Event", &event)?)?,
+                false => line(&event),
+            };
+            env.printer.data(text.as_bytes())?;
             left = left.saturating_sub(1);
             if request.limit > 0 && left == 0 {
                 return Ok(());
@@ -77,17 +91,14 @@ async fn follow(client: &Client, env: &Env, request: &mut v1::EventsRequest) -> 
     }
 }
 
-fn line(event: &v1::Event, format: Option<Format>) -> Result<String> {
-    Ok(match format {
-        Some(Format::Json | Format::Jsonl) => format!("{}\n", json_of("Event", event)?),
-        _ => format!(
-            "{}  {}  {}  {}\n",
-            time(event.at_ms),
-            plain(&event.kind),
-            plain(&event.subject),
-            plain(&event.message)
-        ),
-    })
+fn line(event: &v1::Event) -> String {
+    format!(
+        "{}  {}  {}  {}\n",
+        time(event.at_ms),
+        plain(&event.kind),
+        plain(&event.subject),
+        plain(&event.message)
+    )
 }
 
 /// The events about a subject, at most `limit`.

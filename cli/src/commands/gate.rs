@@ -67,6 +67,9 @@ async fn decide(client: &Client, env: &Env, decision: Decision, approve: bool) -
     };
     let gate = once(client.models().decide_gate(request)).await?;
     env.printer.note(&format!("{}: {}", plain(&gate.task), plain(&gate.decision)));
+    if env.printer.structured() {
+        env.printer.show(&GateShown(gate))?;
+    }
     env.printer.next(&format!("runyard gate show {target}"));
     Ok(Exit::OK)
 }

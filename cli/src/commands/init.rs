@@ -1,5 +1,6 @@
 //! `runyard init`: reads a repository and writes a pipeline file that runs.
 
+mod argv;
 mod compose;
 mod ignore;
 mod options;
@@ -47,9 +48,10 @@ pub(crate) async fn run(args: Args, env: &Env) -> Result<Exit> {
     let repository = repository::read(&root);
     let composed = compose::compose(&repository, &name, &root);
     check(&composed.text)?;
-    if args.dry_run {
+    if args.dry_run && !env.printer.structured() {
         env.printer.data(composed.text.as_bytes())?;
-    } else {
+    }
+    if !args.dry_run {
         files::write_whole(&file, &composed.text, 0o644)?;
         env.printer.note(&format!("✓ wrote {}", shown(&file)));
         if let Some(ignore) = ignore::text(&root, &repository) {
@@ -58,6 +60,12 @@ pub(crate) async fn run(args: Args, env: &Env) -> Result<Exit> {
             env.printer.note(&format!("✓ wrote {}", shown(&path)));
         }
     }
+    env.printer.answer(&serde_json::json!({
+        "file": file.display().to_string(),
+        "text": composed.text,
+        "notes": composed.notes,
+        "written": !args.dry_run,
+    }))?;
     for script in repository.scripts() {
         env.printer.note(&format!("  found {} ({} options)", script.path, script.options.len()));
     }

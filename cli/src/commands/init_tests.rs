@@ -109,6 +109,98 @@ fn a_repository_without_scripts_gets_a_stage_to_edit() {
     assert!(text.contains("hello:") && text.contains("no train.py"), "{text}");
 }
 
+/// The pipeline of a repository with these scripts, and its text.
+fn pipeline(files: &[(&str, &str)]) -> (runyard_pipeline::Pipeline, String) {
+    let dir = repository_with(files);
+    git_init(dir.path());
+    let text = written(dir.path()).text;
+    let file = text.split("\n--- notes").next().unwrap_or_default();
+    let parsed = runyard_pipeline::parse("runyard.yaml", file).expect("`written` parsed it");
+    (parsed.pipeline, text)
+}
+
+/// The command of the evaluation and the files of its results; the gate must be there.
+fn evaluation(files: &[(&str, &str)]) -> (String, Vec<String>) {
+    let (pipeline, text) = pipeline(files);
+    let stage = pipeline.stage("eval").unwrap_or_else(|| panic!("no evaluation in\n{text}"));
+    assert!(pipeline.stage("gate").is_some(), "the rows are good for a gate:\n{text}");
+    let results = stage.results.as_ref().map(|results| results.files.clone()).unwrap_or_default();
+    (stage.command().unwrap_or_default().to_owned(), results)
+}
+
+const SAVE: &str = "import joblib\njoblib.dump(model, 'out/model.joblib')\n";
+
+#[test]
+fn predictions_of_an_argparse_script_are_results() {
+    let eval = r#"
+import argparse, csv, json
+p = argparse.ArgumentParser()
+p.add_argument("--model-dir", default="out")
+p.add_argument("--data", default="data/test.csv")
+p.add_argument("--metrics", default="metrics.json")
+p.add_argument("--rows", required=True, help="a line for each example")
+args = p.parse_args()
+with open(args.rows, "w") as f:
+    writer = csv.writer(f)
+json.dump(scores, open(args.metrics, "w"))
+"#;
+    let files = [
+        ("train.py", SAVE),
+        ("eval.py", eval),
+        (".gitignore", "data/\n"),
+        ("data/test.csv", "a\n1\n"),
+    ];
+    let (command, results) = evaluation(&files);
+    assert_eq!(results, ["rows.csv"], "{command}");
+    assert!(command.contains("--rows rows.csv"), "{command}");
+    assert!(command.contains("--model-dir \"$RUNYARD_INPUT_MODEL\""), "{command}");
+    assert!(!command.contains("RUNYARD_PARAM_ROWS"), "where to write is no parameter: {command}");
+}
+
+#[test]
+fn predictions_of_a_click_script_are_results() {
+    let eval = r#"
+import click, json, os
+@click.command()
+@click.option("--checkpoint", type=click.Path(exists=True), required=True)
+@click.option("--output-dir", type=click.Path(), default="eval_out")
+@click.option("--batch-size", default=64)
+def main(checkpoint, output_dir, batch_size):
+    with open(os.path.join(output_dir, "predictions.jsonl"), "w") as f:
+        for row in rows: f.write(json.dumps(row) + "\n")
+"#;
+    let (command, results) = evaluation(&[("src/train.py", SAVE), ("src/evaluate.py", eval)]);
+    assert_eq!(results, ["eval_out/predictions.jsonl"], "{command}");
+    assert!(command.starts_with("mkdir -p eval_out && "), "{command}");
+    assert!(command.contains("--output-dir eval_out"), "{command}");
+    assert!(command.contains("--checkpoint \"$RUNYARD_INPUT_MODEL\""), "{command}");
+    assert!(command.contains("--batch-size \"$RUNYARD_PARAM_BATCH_SIZE\""), "{command}");
+}
+
+#[test]
+fn predictions_of_a_plain_sys_argv_script_are_results() {
+    let train = "import sys, pickle\ndata = sys.argv[1]\nout = sys.argv[2]\nlr = float(sys.argv[3]) if len(sys.argv) > 3 else 0.1\n\
+                 pickle.dump(model, open(out, 'wb'))\n";
+    let eval = "import sys, pandas as pd\nmodel_path, data = sys.argv[1:3]\n\
+                test = pd.read_csv('data/rows.csv')\n\
+                pd.DataFrame(rows).to_csv('predictions.csv', index=False)\n";
+    let files = [
+        ("train.py", train),
+        ("eval.py", eval),
+        (".gitignore", "data/\n"),
+        ("data/rows.csv", "a\n1\n"),
+    ];
+    let (command, results) = evaluation(&files);
+    assert_eq!(results, ["predictions.csv"], "what is read is not what is written");
+    assert_eq!(command, "python eval.py \"$RUNYARD_INPUT_MODEL\" data");
+    let (pipeline, text) = pipeline(&files);
+    let train = pipeline.stage("train").and_then(|stage| stage.command()).unwrap_or_default();
+    assert_eq!(
+        train, "mkdir -p out && python train.py data out \"$RUNYARD_PARAM_LR\"",
+        "each argument in its place:\n{text}"
+    );
+}
+
 #[test]
 fn rows_in_the_results_folder_need_no_pattern() {
     let eval = "import os\nout = os.environ['RUNYARD_RESULTS']\n";

@@ -63,6 +63,9 @@ pub(crate) async fn run(args: Args, env: &Env) -> Result<Exit> {
     contexts.set_current(&name)?;
     env.printer
         .note(&format!("logged in as {}; context `{name}` is in use", plain(&status.principal)));
+    env.printer.answer(&serde_json::json!({
+        "context": name.to_string(), "principal": status.principal,
+    }))?;
     if env.paths.local.is_some() {
         env.printer.note("(here, ./.runyard/config.toml goes before it)");
     }
@@ -73,7 +76,10 @@ pub(crate) async fn run(args: Args, env: &Env) -> Result<Exit> {
 fn token(env: &Env) -> Result<UserToken> {
     let text = match std::env::var("RUNYARD_TOKEN") {
         Ok(token) if !token.is_empty() => token,
-        _ if std::io::stdin().is_terminal() => prompt(env)?,
+        _ if std::io::stdin().is_terminal() => {
+            env.may_ask("the token")?;
+            prompt(env)?
+        }
         _ => stdin::text()?,
     };
     read_token(&text).map_err(|error| error.help("a user's token looks like runyard_ID_SECRET"))

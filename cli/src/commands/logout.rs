@@ -30,6 +30,7 @@ pub(crate) async fn run(args: Args, env: &Env) -> Result<Exit> {
     }
     env.printer
         .note(&format!("forgot context `{name}`; its token stays valid until it is revoked"));
+    env.printer.answer(&serde_json::json!({ "context": name.to_string(), "forgotten": true }))?;
     env.printer.next("runyard context ls");
     Ok(Exit::OK)
 }

@@ -3,7 +3,8 @@
 mod lines;
 mod tail;
 
-pub(crate) use lines::{Lines, Prefix};
+pub(crate) use lines::Lines;
+pub(crate) use tail::Tail;
 
 use runyard_proto::v1;
 use runyard_types::DurationMs;
@@ -12,7 +13,7 @@ use super::stdin;
 use crate::client::{Client, Target};
 use crate::context::Env;
 use crate::errors::{Error, Exit, Kind, Result};
-use crate::output::{Format, json_of};
+use crate::output::{Items, json_of};
 
 /// Flags of `logs`.
 #[derive(Debug, clap::Args)]
@@ -20,7 +21,8 @@ pub(crate) struct Args {
     /// Run, stage, task or attempt
     #[arg(value_name = "NAME")]
     target: String,
-    /// Follow while it runs (what happens anyhow)
+    /// Follow while it runs. This is what happens to a run anyhow; a replica of a deployment serves
+    /// without end, and is followed only with this flag
     #[arg(short, long, overrides_with = "no_follow")]
     follow: bool,
     /// Print what is there and end
@@ -70,9 +72,11 @@ pub(crate) async fn run(args: Args, env: &Env) -> Result<Exit> {
         Some(text) => since(text, env.printer.look().now_ms)?,
         None => 0,
     };
+    // A run ends, and so does its log; what serves never does.
+    let follow = args.follow || (!args.no_follow && target.is_some());
     let request = v1::LogsRequest {
         target: target.as_ref().map_or_else(|| name.clone(), Target::key),
-        follow: !args.no_follow,
+        follow,
         tail_lines: args.tail,
         since_ms,
         failed: args.failed,
@@ -80,17 +84,23 @@ pub(crate) async fn run(args: Args, env: &Env) -> Result<Exit> {
         worker: args.worker,
         ..Default::default()
     };
-    let lines = Lines::new(&env.printer)
-        .prefix(Prefix::WhenSeveral)
-        .timestamps(args.timestamps)
-        .containing(args.grep.clone());
-    let printing = print(&client, env, request, lines);
-    tokio::select! {
-        printed = printing => printed?,
-        // Reading changes nothing: dropping it is safe.
-        _ = tokio::signal::ctrl_c() => return Ok(Exit::of(Kind::Interrupted)),
+    let mut lines =
+        Lines::new(&env.printer).timestamps(args.timestamps).containing(args.grep.clone());
+    if let Some(target) = &target {
+        // Known before the first line, so that lines look the same from the first to the last.
+        lines.expect(&client.run(&target.run).await?, Some(target));
     }
-    Ok(Exit::OK)
+    let mut items = env.printer.items();
+    let exit = tokio::select! {
+        printed = print(&client, env, request, lines, &mut items) => {
+            printed?;
+            Exit::OK
+        }
+        // Reading changes nothing: dropping it is safe.
+        _ = tokio::signal::ctrl_c() => Exit::of(Kind::Interrupted),
+    };
+    env.printer.data(items.end().as_bytes())?;
+    Ok(exit)
 }
 
 /// How long the first record may take.
@@ -103,6 +113,7 @@ async fn print(
     env: &Env,
     request: v1::LogsRequest,
     mut lines: Lines,
+    items: &mut Items,
 ) -> Result<()> {
     let mut past = (request.tail_lines > 0).then(|| tail::Tail::new(request.tail_lines));
     let mut logs = client.logs(request);
@@ -121,7 +132,7 @@ async fn print(
                     // The present is reached, or the end.
                     other => {
                         for record in tail.take() {
-                            show(env, &mut lines, &record)?;
+                            show(env, &mut lines, items, &record)?;
                         }
                         past = None;
                         match other {
@@ -133,18 +144,16 @@ async fn print(
             }
         };
         match next? {
-            Some(record) => show(env, &mut lines, &record)?,
+            Some(record) => show(env, &mut lines, items, &record)?,
             None => return env.printer.data(&lines.finish()),
         }
     }
 }
 
-fn show(env: &Env, lines: &mut Lines, record: &v1::LogRecord) -> Result<()> {
-    match env.printer.format {
-        Some(Format::Json | Format::Jsonl) => {
-            env.printer.data(format!("{}\n", json_of("LogRecord", record)?).as_bytes())
-        }
-        _ => env.printer.data(&lines.push(record)),
+fn show(env: &Env, lines: &mut Lines, items: &mut Items, record: &v1::LogRecord) -> Result<()> {
+    match items.wanted() {
+        true => env.printer.data(items.item(&json_of("LogRecord", record)?)?.as_bytes()),
+        false => env.printer.data(&lines.push(record)),
     }
 }
 

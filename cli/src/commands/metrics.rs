@@ -37,6 +37,9 @@ const POINTS_ALL: u32 = 1_000_000;
 
 /// Does what the verb says.
 pub(crate) async fn run(args: Args, env: &Env) -> Result<Exit> {
+    if args.watch {
+        env.printer.may_repeat()?;
+    }
     let client = env.client().await?;
     let target = client.target(&args.target).await?.key();
     let points = args.points.unwrap_or(match env.printer.for_programs() {

@@ -4,6 +4,7 @@ pub(crate) mod agent;
 pub(crate) mod artifacts;
 pub(crate) mod cancel;
 pub(crate) mod completions;
+pub(crate) mod config;
 pub(crate) mod context;
 pub(crate) mod demo;
 pub(crate) mod deploy;

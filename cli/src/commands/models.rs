@@ -48,11 +48,14 @@ pub(crate) async fn run(args: Args, env: &Env) -> Result<Exit> {
             let (model, alias) = name.split_once('@').ok_or_else(|| {
                 Error::usage(format!("`{name}` names no alias")).help("write MODEL@ALIAS")
             })?;
-            set_alias(&client, model, alias, version, remove, &override_reason).await?;
+            let moved = set_alias(&client, model, alias, version, remove, &override_reason).await?;
             env.printer.note(&match version {
                 Some(version) => format!("{model}@{alias} is version {version}"),
                 None => format!("{model}@{alias} is removed"),
             });
+            if env.printer.structured() {
+                env.printer.show(&ModelView(moved))?;
+            }
             env.printer.next(&format!("runyard models get {model}"));
         }
     }

@@ -30,6 +30,22 @@ enum Verb {
     },
     /// Open a cordoned node again
     Uncordon { name: String },
+    /// Take a lost node out of the group; its certificate opens nothing any more
+    Rm {
+        name: String,
+        /// Also one that is not lost or still has workers: these are given up
+        #[arg(long)]
+        force: bool,
+    },
+    /// Stop a worker that a node has and nobody knows
+    StopOrphan {
+        node: String,
+        /// As `nodes get` lists it
+        worker: String,
+        /// Why, for the others
+        #[arg(long, default_value = "", hide_default_value = true)]
+        reason: String,
+    },
 }
 
 /// Does what the verb says.
@@ -43,13 +59,42 @@ pub(crate) async fn run(args: Args, env: &Env) -> Result<Exit> {
         }
         Verb::Cordon { name, reason } => {
             let node = set(&client, &name, "cordoned", &reason).await?;
+            if env.printer.structured() {
+                env.printer.show(&super::describe::NodeView(node.clone()))?;
+            }
             env.printer.note(&format!("{} is cordoned: nothing more is placed there", node.name));
             env.printer.next(&format!("runyard nodes uncordon {}", node.name));
         }
         Verb::Uncordon { name } => {
             let node = set(&client, &name, "open", "").await?;
+            if env.printer.structured() {
+                env.printer.show(&super::describe::NodeView(node.clone()))?;
+            }
             env.printer.note(&format!("{} is open", node.name));
             env.printer.next("runyard nodes ls");
+        }
+        Verb::Rm { name, force } => {
+            retry(|| {
+                let (mut fleet, name) = (client.fleet(), name.clone());
+                async move { fleet.remove_node(v1::RemoveNodeRequest { name, force }).await }
+            })
+            .await?;
+            env.printer.answer(&serde_json::json!({ "node": name, "removed": true }))?;
+            env.printer.note(&format!("{name} is removed: it needs a new join token to come back"));
+            env.printer.next("runyard nodes ls");
+        }
+        Verb::StopOrphan { node, worker, reason } => {
+            let request = v1::StopOrphanRequest { node, worker, reason };
+            let node = retry(|| {
+                let (mut fleet, request) = (client.fleet(), request.clone());
+                async move { fleet.stop_orphan(request).await }
+            })
+            .await?;
+            if env.printer.structured() {
+                env.printer.show(&super::describe::NodeView(node.clone()))?;
+            }
+            env.printer.note(&format!("{} is asked to stop", request.worker));
+            env.printer.next(&format!("runyard nodes get {}", node.name));
         }
     }
     Ok(Exit::OK)

@@ -1,5 +1,6 @@
 //! Reading a pipeline file, and telling what is wrong with it.
 
+mod clip;
 mod diagnostics;
 
 use std::path::{Path, PathBuf};

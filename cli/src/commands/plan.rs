@@ -1,13 +1,13 @@
 //! `runyard plan`: what a run would do.
 
 use runyard_proto::v1;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::run::{Source, submission};
+use super::run::{Freight, Source, planned};
 use crate::client::retry;
 use crate::context::Env;
 use crate::errors::{Exit, Result};
-use crate::output::{Cell, Column, Look, Output, Progress, Table, json_of};
+use crate::output::{Cell, Column, Look, Output, Progress, Table, bytes, json_of, plain};
 
 /// Flags of `plan`.
 #[derive(Debug, clap::Args)]
@@ -16,12 +16,12 @@ pub(crate) struct Args {
     source: Source,
 }
 
-/// Does what the verb says. The code is uploaded, for without its digest there is no cache key.
+/// Does what the verb says. Code and inputs are hashed here: nothing is uploaded.
 pub(crate) async fn run(args: Args, env: &Env) -> Result<Exit> {
     let file = args.source.load(env)?;
     let client = env.client().await?;
     let progress = Progress::new(&env.printer);
-    let request = submission(&client, env, &progress, &file, &args.source).await?;
+    let (request, freight) = planned(&client, env, &progress, &file, &args.source).await?;
     progress.clear();
     let plan = retry(|| {
         let (mut runs, request) = (client.runs(), request.clone());
@@ -29,22 +29,45 @@ pub(crate) async fn run(args: Args, env: &Env) -> Result<Exit> {
     })
     .await?;
     for warning in &plan.warnings {
-        env.printer.warn(&format!("warning: {}", crate::output::plain(warning)));
+        env.printer.warn(&format!("warning: {}", plain(warning)));
     }
-    env.printer.show(&Plan(plan))?;
+    env.printer.show(&Plan { answer: plan, freight })?;
     env.printer.next("runyard run");
     Ok(Exit::OK)
 }
 
-struct Plan(v1::PlanResponse);
+struct Plan {
+    answer: v1::PlanResponse,
+    freight: Freight,
+}
 
 impl Output for Plan {
     fn json(&self) -> Result<Value> {
-        json_of("PlanResponse", &self.0)
+        let mut value = json_of("PlanResponse", &self.answer)?;
+        let parts = self.freight.parts.iter().map(
+            |(name, bytes, missing)| json!({ "name": name, "bytes": bytes, "send_bytes": missing }),
+        );
+        if let Some(map) = value.as_object_mut() {
+            map.insert("upload".into(), parts.collect());
+        }
+        Ok(value)
+    }
+
+    fn text(&self, look: &Look) -> Option<String> {
+        let mut out = self.table(look).render(look);
+        let sent: u64 = self.freight.parts.iter().map(|(_, _, missing)| missing).sum();
+        match sent {
+            0 => out.push_str("\nto send: nothing, all of it is in the store\n"),
+            sent => out.push_str(&format!("\nto send: {}\n", bytes(sent))),
+        }
+        for (name, all, missing) in self.freight.parts.iter().filter(|(.., missing)| *missing > 0) {
+            out.push_str(&format!("  {}: {} of {}\n", plain(name), bytes(*missing), bytes(*all)));
+        }
+        Some(out)
     }
 
     fn names(&self) -> Vec<String> {
-        self.0.stages.iter().map(|stage| stage.stage.clone()).collect()
+        self.answer.stages.iter().map(|stage| stage.stage.clone()).collect()
     }
 
     fn table(&self, _look: &Look) -> Table {
@@ -58,7 +81,7 @@ impl Output for Plan {
             Column::wide("PLACEMENT"),
         ];
         let mut table = Table::new(columns, "The pipeline has no stages.");
-        for stage in &self.0.stages {
+        for stage in &self.answer.stages {
             let node = if stage.node.is_empty() { &stage.placement } else { &stage.node };
             table.row([
                 Cell::new(&stage.stage),

@@ -25,6 +25,9 @@ pub(crate) struct Args {
 
 /// Does what the verb says.
 pub(crate) async fn run(args: Args, env: &Env) -> Result<Exit> {
+    if args.watch {
+        env.printer.may_repeat()?;
+    }
     let client = env.client().await?;
     loop {
         let (index, items) = client.list(args.all, args.limit).await?;

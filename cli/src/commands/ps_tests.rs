@@ -1,5 +1,4 @@
 use super::*;
-use crate::output::Format;
 
 fn look(wide: bool, width: Option<u16>, color: bool) -> Look {
     Look { now_ms: 1_000_000, wide, width, color }
@@ -88,6 +87,4 @@ fn markdown_cannot_be_broken_out_of() {
 #[test]
 fn names_only() {
     assert_eq!(runs().names(), ["digits-42", "churn-7"]);
-    // The format that scripts use.
-    assert!(<Format as clap::ValueEnum>::from_str("name", true).is_ok());
 }

@@ -19,7 +19,8 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
-    /// Columns, examples, and the smallest difference that they can show
+    /// Columns, examples, and the smallest difference that they can show (exit code 1: --against
+    /// has other examples)
     Check {
         /// csv or jsonl files of one evaluation, or a flat metrics.json
         #[arg(required = true, value_name = "FILE")]
@@ -56,8 +57,17 @@ pub(crate) async fn run(args: Args, env: &Env) -> Result<Exit> {
             }
         },
     };
-    env.printer.show(&Checked(Rows::describe(&rows, other.as_ref())))?;
-    Ok(Exit::OK)
+    let description = Rows::describe(&rows, other.as_ref());
+    let same = description.pair.as_ref().is_none_or(|pair| pair.same_set);
+    env.printer.show(&Checked(description))?;
+    if same {
+        return Ok(Exit::OK);
+    }
+    env.printer.warn(
+        "the two are not about the same examples: a gate could not compare them (cannot_test)\n\
+         → give both the same ids and targets; evaluate the other model on these examples, too",
+    );
+    Ok(Exit::of(Kind::Failed))
 }
 
 fn read(paths: &[PathBuf], id: Option<&str>) -> Result<Results> {

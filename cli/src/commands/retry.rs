@@ -1,6 +1,7 @@
 //! `runyard retry`: run again what did not succeed.
 
 use runyard_proto::v1;
+use serde_json::json;
 
 use super::stdin;
 use crate::client::once;
@@ -26,7 +27,8 @@ pub(crate) async fn run(args: Args, env: &Env) -> Result<Exit> {
     };
     // Once: a second one could meet the new attempts already failed, and retry those.
     let answer = once(client.runs().retry(request)).await?;
-    for task in &answer.tasks {
+    env.printer.answer(&json!({ "run": target.run, "tasks": answer.tasks }))?;
+    for task in answer.tasks.iter().filter(|_| !env.printer.structured()) {
         env.printer.data(format!("{}\n", crate::output::plain(task)).as_bytes())?;
     }
     match answer.tasks.is_empty() {

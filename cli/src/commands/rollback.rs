@@ -34,7 +34,7 @@ pub(crate) async fn run(args: Args, env: &Env) -> Result<Exit> {
     let deployment = once(client.models().rollback(request)).await?;
     env.printer
         .note(&format!("{} goes back to revision {}", args.name, deployment.serving_revision));
-    if env.printer.for_programs() {
+    if env.printer.structured() {
         env.printer.show(&DeploymentView(deployment))?;
     }
     env.printer.next(&format!("runyard deploy get {}", args.name));

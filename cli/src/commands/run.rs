@@ -15,12 +15,12 @@ use runyard_proto::v1;
 pub(crate) use adhoc::folder_name;
 pub(crate) use attach::detached;
 pub(crate) use source::Source;
-pub(crate) use submission::submission;
+pub(crate) use submission::{Freight, planned, submission};
 
 use crate::client::{Client, is_over};
 use crate::context::Env;
 use crate::errors::{Exit, Kind, Result};
-use crate::output::{Progress, plain};
+use crate::output::{Progress, json_of, plain};
 
 /// Flags of `run`.
 #[derive(Debug, clap::Args)]
@@ -47,8 +47,8 @@ pub(crate) async fn run(args: Args, env: &Env) -> Result<Exit> {
     let client = env.client().await?;
     let progress = Progress::new(&env.printer);
     let submitting = submit(&client, env, &progress, &file, &args);
-    let run = tokio::select! {
-        run = submitting => run?,
+    let submitted = tokio::select! {
+        submitted = submitting => submitted?,
         // What was uploaded stays for the next try; nothing is half submitted, because a submission
         // is one call.
         _ = tokio::signal::ctrl_c() => {
@@ -57,8 +57,13 @@ pub(crate) async fn run(args: Args, env: &Env) -> Result<Exit> {
             return Ok(Exit::of(Kind::Interrupted));
         }
     };
+    let run = submitted.run.clone();
     if args.detach {
         progress.clear();
+        if env.printer.structured() {
+            env.printer.answer(&json_of("SubmitResponse", &submitted)?)?;
+            return Ok(Exit::OK);
+        }
         env.printer.data(format!("{run}\n").as_bytes())?;
         env.printer.next(&format!("runyard logs {run}"));
         return Ok(Exit::OK);
@@ -78,14 +83,14 @@ async fn submit(
     progress: &Progress,
     file: &super::pipeline_file::PipelineFile,
     args: &Args,
-) -> Result<String> {
+) -> Result<v1::SubmitResponse> {
     let request = submission(client, env, progress, file, &args.source).await?;
     let answer = client.submit(request).await?;
     for warning in &answer.warnings {
         env.printer.warn(&format!("warning: {}", plain(warning)));
     }
     progress.line(&format!("● {} submitted", plain(&answer.run)));
-    Ok(answer.run)
+    Ok(answer)
 }
 
 /// Prints the end, and makes it an exit code.

@@ -80,7 +80,7 @@ pub(super) fn state_dir(what: &str) -> Result<PathBuf> {
 fn init(dir: &Path, env: &Env) -> Result<Exit> {
     let made = runyard_server::init(dir).map_err(|error| explain(error.into()))?;
     let dir = dir.display();
-    if env.printer.for_programs() {
+    if env.printer.structured() {
         let value = serde_json::json!({
             "group": made.group,
             "pin": made.pin,
@@ -88,7 +88,7 @@ fn init(dir: &Path, env: &Env) -> Result<Exit> {
             "dir": dir.to_string(),
             "ca_pem": made.ca_pem,
         });
-        env.printer.data(format!("{value:#}\n").as_bytes())?;
+        env.printer.answer(&value)?;
         return Ok(Exit::OK);
     }
     env.printer.data(

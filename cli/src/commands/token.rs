@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use runyard_proto::v1;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::client::{Client, once, retry};
 use crate::context::Env;
@@ -63,6 +63,7 @@ pub(crate) async fn run(args: Args, env: &Env) -> Result<Exit> {
             })
             .await?;
             env.printer.note(&format!("token {id} is revoked"));
+            env.printer.answer(&json!({ "id": id, "revoked": true }))?;
         }
     }
     Ok(Exit::OK)
@@ -83,10 +84,8 @@ async fn create(
     let request = v1::CreateTokenRequest { kind: word.into(), name, ttl_ms };
     // Once: a second token that nobody sees would stay valid.
     let created = once(client.fleet().create_token(request)).await?;
-    if env.printer.for_programs() {
-        env.printer
-            .data(format!("{:#}\n", json_of("CreateTokenResponse", &created)?).as_bytes())?;
-        return Ok(());
+    if env.printer.structured() {
+        return env.printer.answer(&json_of("CreateTokenResponse", &created)?);
     }
     env.printer.data(format!("{}\n", created.token).as_bytes())?;
     let until = match created.expires_ms {

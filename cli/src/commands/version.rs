@@ -45,7 +45,11 @@ impl Output for Version {
         };
         Ok(json!({
             "api_version": "runyard.v1",
-            "client": { "version": env!("CARGO_PKG_VERSION"), "session_protocol": runyard_proto::SESSION_PROTOCOL },
+            "client": {
+                "version": env!("CARGO_PKG_VERSION"),
+                "commit": runyard_server::COMMIT,
+                "session_protocol": runyard_proto::SESSION_PROTOCOL,
+            },
             "coordinator": coordinator,
         }))
     }
@@ -58,16 +62,24 @@ impl Output for Version {
         let columns = [
             Column::new("PART"),
             Column::new("VERSION"),
+            Column::new("COMMIT"),
             Column::wide("STATE VERSION"),
             Column::wide("GROUP"),
         ];
         let mut table = Table::new(columns, "");
         let empty = || Cell::new("");
-        table.row([Cell::new("runyard"), Cell::new(env!("CARGO_PKG_VERSION")), empty(), empty()]);
+        table.row([
+            Cell::new("runyard"),
+            Cell::new(env!("CARGO_PKG_VERSION")),
+            Cell::new(runyard_server::COMMIT),
+            empty(),
+            empty(),
+        ]);
         if let Some(status) = &self.coordinator {
             table.row([
                 Cell::new("coordinator"),
                 Cell::new(&status.version),
+                Cell::new(&status.commit),
                 Cell::new(status.state_version),
                 Cell::new(&status.group),
             ]);

@@ -2,9 +2,12 @@
 
 mod lineage;
 
-use runyard_proto::v1;
-use serde_json::Value;
+use std::time::Duration;
 
+use runyard_proto::v1;
+use serde_json::{Value, json};
+
+use super::logs::Tail;
 use super::stdin;
 use crate::client::{Client, Target, is_run_name, retry};
 use crate::context::Env;
@@ -32,6 +35,7 @@ pub(crate) async fn run(args: Args, env: &Env) -> Result<Exit> {
         return Ok(Exit::OK);
     }
     let target = client.target(&name).await?;
+    let mut answers = Vec::new();
     for key in waiting(&client, &target).await? {
         let answer = retry(|| {
             let mut runs = client.runs();
@@ -39,9 +43,42 @@ pub(crate) async fn run(args: Args, env: &Env) -> Result<Exit> {
             async move { runs.why(request).await }
         })
         .await?;
-        env.printer.show(&Why(answer))?;
+        let last_lines = last_lines(&client, &answer.log).await;
+        answers.push(Why { answer, last_lines });
+    }
+    let next = answers.iter().map(|why| why.answer.next.clone()).find(|next| !next.is_empty());
+    env.printer.show(&Whys(answers))?;
+    if let Some(next) = next {
+        env.printer.next(&plain(&next));
     }
     Ok(Exit::OK)
+}
+
+/// Lines of a failed worker's log that are shown.
+const LINES: u64 = 8;
+/// How long they may take: the reason is worth more than its illustration.
+const LINES_WITHIN: Duration = Duration::from_secs(5);
+
+/// The last lines of a worker's log; none where they can't be had.
+async fn last_lines(client: &Client, worker: &str) -> Vec<String> {
+    if worker.is_empty() {
+        return Vec::new();
+    }
+    let mut logs = client.logs(v1::LogsRequest {
+        target: worker.to_owned(),
+        tail_lines: LINES,
+        ..Default::default()
+    });
+    let mut tail = Tail::new(LINES);
+    let reading = async {
+        while let Ok(Some(record)) = logs.next().await {
+            tail.push(record);
+        }
+    };
+    // Dropped or done, what was read until then is shown.
+    let _ = tokio::time::timeout(LINES_WITHIN, reading).await;
+    let bytes: Vec<u8> = tail.take().iter().flat_map(|record| record.data.to_vec()).collect();
+    String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect()
 }
 
 /// The most tasks that are asked about, of a run or stage with many.
@@ -82,45 +119,86 @@ async fn lineage(client: &Client, model: &str, selector: &str) -> Result<v1::Lin
     })
 }
 
+/// What is to be said of one task, or of several of a run.
 #[derive(Debug)]
-struct Why(v1::WhyResponse);
+struct Whys(Vec<Why>);
 
-impl Output for Why {
+#[derive(Debug)]
+struct Why {
+    answer: v1::WhyResponse,
+    /// Of the log of the worker that decided it.
+    last_lines: Vec<String>,
+}
+
+impl Output for Whys {
     fn json(&self) -> Result<Value> {
-        json_of("WhyResponse", &self.0)
+        let mut items = Vec::new();
+        for why in &self.0 {
+            let mut item = json_of("WhyResponse", &why.answer)?;
+            if let Some(map) = item.as_object_mut() {
+                map.insert("last_lines".into(), json!(why.last_lines));
+            }
+            items.push(item);
+        }
+        Ok(json!({ "index": 0, "items": items }))
     }
 
     fn names(&self) -> Vec<String> {
-        vec![self.0.task.clone()]
+        self.0.iter().map(|why| why.answer.task.clone()).collect()
     }
 
     fn table(&self, _look: &Look) -> Table {
-        let columns = [
-            Column::new("NODES"),
-            Column::new("REASON"),
-            Column::new("E.G."),
-            Column::new("HELD BY"),
-        ];
-        let mut table = Table::new(columns, "");
-        for reason in &self.0.reasons {
-            table.row([
-                Cell::with_raw(format!("{}/{}", reason.nodes, self.0.nodes_total), reason.nodes),
-                Cell::new(&reason.reason),
-                Cell::new(reason.examples.join(", ")),
-                Cell::new(reason.holders.join(", ")),
-            ]);
-        }
+        let mut table = Table::new(columns(), "");
+        self.0.iter().for_each(|why| why.rows(&mut table));
         table
     }
 
     fn text(&self, look: &Look) -> Option<String> {
-        let why = &self.0;
-        let mut out =
-            format!("{} {} is {}\n", glyph(&why.state), plain(&why.task), plain(&why.state));
-        if !why.sentence.is_empty() {
-            out.push_str(&format!("{}\n", plain(&why.sentence)));
+        let parts: Vec<String> = self.0.iter().map(|why| why.text(look)).collect();
+        Some(parts.join("\n"))
+    }
+}
+
+fn columns() -> [Column; 5] {
+    [
+        Column::new("NODES"),
+        Column::new("REASON"),
+        Column::new("E.G."),
+        Column::new("HELD BY"),
+        Column::wide("TASK"),
+    ]
+}
+
+impl Why {
+    fn rows(&self, table: &mut Table) {
+        let why = &self.answer;
+        for reason in &why.reasons {
+            table.row([
+                Cell::with_raw(format!("{}/{}", reason.nodes, why.nodes_total), reason.nodes),
+                Cell::new(&reason.reason),
+                Cell::new(reason.examples.join(", ")),
+                Cell::new(reason.holders.join(", ")),
+                Cell::new(&why.task),
+            ]);
         }
-        let table = self.table(look).render(look);
+    }
+
+    fn text(&self, look: &Look) -> String {
+        let why = &self.answer;
+        let mut out =
+            format!("{} {}: {}\n", glyph(&why.state), plain(&why.task), plain(&why.state));
+        for line in why.sentence.lines() {
+            out.push_str(&format!("  {}\n", plain(line)));
+        }
+        if !self.last_lines.is_empty() {
+            out.push_str(&format!("  the last lines of {}:\n", plain(&why.log)));
+            for line in &self.last_lines {
+                out.push_str(&format!("  │ {}\n", plain(line)));
+            }
+        }
+        let mut table = Table::new(columns(), "");
+        self.rows(&mut table);
+        let table = table.render(look);
         if !table.is_empty() {
             out.push_str(&format!("\n{table}"));
         }
@@ -130,7 +208,7 @@ impl Output for Why {
         if !why.cheapest_change.is_empty() {
             out.push_str(&format!("it would start if: {}\n", plain(&why.cheapest_change)));
         }
-        Some(out)
+        out
     }
 }
 

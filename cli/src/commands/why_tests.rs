@@ -12,7 +12,7 @@ fn reasons_count_their_nodes() {
         examples: vec!["gpu-01".into()],
         holders: if holder.is_empty() { Vec::new() } else { vec![holder.into()] },
     };
-    let why = Why(v1::WhyResponse {
+    let answer = v1::WhyResponse {
         task: "digits-1/train".into(),
         state: "queued".into(),
         sentence: "0 of 9 nodes can take it".into(),
@@ -23,8 +23,29 @@ fn reasons_count_their_nodes() {
         ],
         position: 3,
         cheapest_change: "2 GPUs in place of 4".into(),
-    });
+        ..Default::default()
+    };
+    let why = Whys(vec![Why { answer, last_lines: Vec::new() }]);
     insta::assert_snapshot!(why.text(&look()).expect("text"));
+}
+
+#[test]
+fn a_failure_shows_its_exit_and_its_last_lines() {
+    let answer = v1::WhyResponse {
+        task: "digits-1/train".into(),
+        state: "failed".into(),
+        sentence: "it failed: exit code 3\nits one attempt, on gpu-01: exit code 3 after 12s"
+            .into(),
+        attempt: "digits-1/train.1".into(),
+        log: "digits-1/train.1:0".into(),
+        next: "runyard logs digits-1/train".into(),
+        ..Default::default()
+    };
+    let last_lines = vec!["Traceback".into(), "ValueError: \u{1b}[31mbad".into()];
+    let whys = Whys(vec![Why { answer, last_lines }]);
+    insta::assert_snapshot!(whys.text(&look()).expect("text"));
+    let json = whys.json().expect("json");
+    assert_eq!(json["items"][0]["last_lines"][0], "Traceback");
 }
 
 #[test]

@@ -23,6 +23,10 @@ pub(crate) struct Config {
     /// A credentials file beside this one, in place of a context (as `runyard dev` writes it).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) credentials: Option<PathBuf>,
+    /// Whether `credentials` was named by a folder's file, which may be anybody's: a repository that
+    /// was cloned has one as it likes. What is the user's own must not go where it points.
+    #[serde(skip)]
+    pub(crate) credentials_of_folder: bool,
 }
 
 impl Config {
@@ -30,7 +34,11 @@ impl Config {
     pub(crate) fn load(paths: &Paths) -> Result<Self> {
         let user = Self::read(&paths.config.join("config.toml"))?;
         match &paths.local {
-            Some(local) => Ok(Self::read(&local.join("config.toml"))?.over(user)),
+            Some(local) => {
+                let folder = Self::read(&local.join("config.toml"))?;
+                let credentials_of_folder = folder.credentials.is_some();
+                Ok(Self { credentials_of_folder, ..folder }.over(user))
+            }
             None => Ok(user),
         }
     }
@@ -59,13 +67,14 @@ impl Config {
     /// A context or credentials file named here hides both of the other's: they belong together.
     fn over(self, below: Self) -> Self {
         let own_cluster = self.context.is_some() || self.credentials.is_some();
-        let (context, credentials) = match own_cluster {
-            true => (self.context, self.credentials),
-            false => (below.context, below.credentials),
+        let (context, credentials, credentials_of_folder) = match own_cluster {
+            true => (self.context, self.credentials, self.credentials_of_folder),
+            false => (below.context, below.credentials, below.credentials_of_folder),
         };
         Self {
             context,
             credentials,
+            credentials_of_folder,
             project: self.project.or(below.project),
             color: self.color.or(below.color),
             progress: self.progress.or(below.progress),
@@ -99,6 +108,11 @@ mod tests {
         assert_eq!(config.color.as_deref(), Some("never"));
         assert_eq!(config.credentials, Some(dir.path().join("local/dev.toml")));
         assert_eq!(config.context, None, "the folder's cluster hides the user's context");
+        assert!(config.credentials_of_folder);
+        write(dir.path().join("local/config.toml"), "project = 'b'");
+        write(dir.path().join("user/config.toml"), "credentials = 'mine.toml'");
+        let config = Config::load(&paths(dir.path())).expect("reads");
+        assert!(config.credentials.is_some() && !config.credentials_of_folder);
     }
 
     #[test]

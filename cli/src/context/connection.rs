@@ -37,7 +37,8 @@ impl Connection {
     /// Flag > environment > files.
     ///
     /// A context's token goes to that context's addresses and nowhere else: an address that came
-    /// from a flag, the environment or a repository's file must not receive it.
+    /// from a flag, the environment or a repository's file must not receive it. Nor does a token that
+    /// the user gives by a flag or the environment go where a folder's file points.
     pub(crate) fn resolve(
         global: &Global,
         config: &Config,
@@ -45,11 +46,14 @@ impl Connection {
         var: impl Fn(&str) -> Option<String>,
     ) -> Result<Self> {
         let stored = stored(global, config, paths, &var)?;
+        let folders = stored.as_ref().is_some_and(|(_, _, folders)| *folders);
+        let stored = stored.map(|(credentials, origin, _)| (credentials, origin));
         let address = global.address.clone().or_else(|| var("RUNYARD_ADDRESS"));
         let ca = match global.ca.clone().or_else(|| var("RUNYARD_CA").map(Into::into)) {
             Some(path) => Some(read_ca(&path)?),
             None => None,
         };
+        let folders = folders && address.is_none();
         let mut connection = match (address, stored) {
             (None, None) => {
                 return Err(Error::usage("no cluster to talk to").help(
@@ -77,12 +81,33 @@ impl Connection {
                 }
             }
         };
-        if let Some(path) = &global.token_file {
+        if folders {
+            connection.keep_own_token(global, &var)?;
+        } else if let Some(path) = &global.token_file {
             connection.token = Some(read_token(&files::read_secret(path)?)?);
         } else if let Some(token) = var("RUNYARD_TOKEN") {
             connection.token = Some(read_token(&token)?);
         }
         Ok(connection)
+    }
+
+    /// A folder named this cluster: it gets the token that its own file holds, never another.
+    fn keep_own_token(&self, global: &Global, var: &impl Fn(&str) -> Option<String>) -> Result<()> {
+        let given = match (&global.token_file, var("RUNYARD_TOKEN")) {
+            (Some(_), _) => "--token-file",
+            // `runyard dev` in a shell that has a token of another cluster: each keeps to its own.
+            (None, Some(_)) if self.token.is_none() => "RUNYARD_TOKEN",
+            _ => return Ok(()),
+        };
+        Err(Error::new(
+            Kind::Auth,
+            format!(
+                "the token of {given} is not sent to {}, which {} of this folder names",
+                self.addresses.join(", "),
+                self.origin
+            ),
+        )
+        .help("a folder's .runyard/config.toml may name one of your contexts (`context = …`), but not an address for your token; choose with --context NAME, or --address and --ca"))
     }
 
     fn of(stored: CredentialsFile, origin: String, ca: Option<CertificateDer<'static>>) -> Self {
@@ -102,19 +127,20 @@ pub(crate) fn read_ca(path: &Path) -> Result<CertificateDer<'static>> {
         .context(Kind::Usage, || format!("`{}` holds no CA certificate", path.display()))
 }
 
-/// The context or credentials file in use, if any.
+/// The context or credentials file in use, if any; whether a folder's file named the cluster itself.
 fn stored(
     global: &Global,
     config: &Config,
     paths: &Paths,
     var: &impl Fn(&str) -> Option<String>,
-) -> Result<Option<(CredentialsFile, String)>> {
+) -> Result<Option<(CredentialsFile, String, bool)>> {
     let contexts = Contexts::at(&paths.config);
     let named = global.context.clone().or_else(|| var("RUNYARD_CONTEXT"));
     let name = match (named, &config.credentials) {
         (Some(name), _) => name,
         (None, Some(file)) => {
-            return Ok(Some((CredentialsFile::load(file)?, format!("`{}`", file.display()))));
+            let origin = format!("`{}`", file.display());
+            return Ok(Some((CredentialsFile::load(file)?, origin, config.credentials_of_folder)));
         }
         (None, None) => match (&config.context, contexts.current()?) {
             (Some(name), _) => name.clone(),
@@ -123,7 +149,7 @@ fn stored(
         },
     };
     let name = Name::new(&name).map_err(|error| Error::usage(format!("context: {error}")))?;
-    Ok(Some((contexts.load(&name)?, format!("context `{name}`"))))
+    Ok(Some((contexts.load(&name)?, format!("context `{name}`"), false)))
 }
 
 impl From<runyard_transport::contexts::ContextError> for Error {

@@ -102,6 +102,63 @@ fn a_token_never_goes_to_another_address() {
 }
 
 #[test]
+fn a_cloned_repository_cannot_redirect_the_users_token() {
+    let s = setup();
+    // As a repository may bring them: a file that names a server, and credentials without a token.
+    let evil = s.dir.path().join("local/evil.toml");
+    let credentials =
+        CredentialsFile { addresses: vec!["evil:7443".into()], ca: ca("evil"), token: None };
+    credentials.save(&evil).expect("writes");
+    let config = s.dir.path().join("local/config.toml");
+    fs_err::write(&config, "credentials = 'evil.toml'").expect("writes");
+    let folder = Config::load(&s.paths).expect("reads");
+
+    let mine = s.tokens[OTHER].expose();
+    let error = s
+        .resolve(Global::default(), folder.clone(), &[("RUNYARD_TOKEN", &mine)])
+        .expect_err("the token stays here");
+    assert_eq!(error.kind, Kind::Auth);
+    let text = error.render();
+    assert!(text.contains("evil:7443") && text.contains("RUNYARD_TOKEN"), "{text}");
+    assert!(!text.contains(&mine), "{text}");
+
+    let file = s.dir.path().join("token");
+    fs_err::write(&file, &mine).expect("writes");
+    use std::os::unix::fs::PermissionsExt;
+    fs_err::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("chmod");
+    let flag = Global { token_file: Some(file), ..Global::default() };
+    let error = s.resolve(flag, folder.clone(), &[]).expect_err("nor from a file");
+    assert!(error.render().contains("--token-file"), "{}", error.render());
+
+    // Without a token of the user's, nothing of hers goes there.
+    let plain = s.resolve(Global::default(), folder.clone(), &[]).expect("resolves");
+    assert!(plain.token.is_none());
+    // A context of the user's own that she names goes before the folder's file.
+    let named = s
+        .resolve(
+            Global::default(),
+            folder,
+            &[("RUNYARD_CONTEXT", "prod"), ("RUNYARD_TOKEN", &mine)],
+        )
+        .expect("resolves");
+    assert_eq!(named.addresses, ["prod:7443"]);
+    assert_eq!(hash(&named.token), Some(s.tokens[OTHER].hash()));
+
+    // What `runyard dev` writes has a token of its own: it is used, whatever the environment says.
+    fs_err::write(&config, "credentials = 'dev.toml'").expect("writes");
+    let dev = Config::load(&s.paths).expect("reads");
+    let connection =
+        s.resolve(Global::default(), dev, &[("RUNYARD_TOKEN", &mine)]).expect("resolves");
+    assert_eq!(hash(&connection.token), Some(s.tokens[DEV].hash()));
+
+    // A file of a folder may choose among the user's contexts.
+    fs_err::write(&config, "context = 'lab'").expect("writes");
+    let lab = Config::load(&s.paths).expect("reads");
+    let connection = s.resolve(Global::default(), lab, &[]).expect("resolves");
+    assert_eq!(hash(&connection.token), Some(s.tokens[LAB].hash()));
+}
+
+#[test]
 fn what_is_missing_is_said_with_the_remedy() {
     let s = setup();
     let none = s.resolve(Global::default(), Config::default(), &[]).expect_err("no cluster");

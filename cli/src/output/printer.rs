@@ -3,11 +3,17 @@
 use std::io::{IsTerminal, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use serde_json::Value;
+
 use super::color::{self, ColorChoice};
+use super::items::Items;
 use super::progress::ProgressChoice;
 use super::table::Table;
 use super::{Format, Output, yaml};
 use crate::errors::{Error, Kind, Result};
+
+/// The package whose messages the JSON forms are; each document names it.
+pub(crate) const API_VERSION: &str = "runyard.v1";
 
 /// How things look.
 #[derive(Debug, Clone)]
@@ -31,12 +37,14 @@ pub(crate) struct Printer {
     pub(crate) stdout_tty: bool,
     pub(crate) stderr_tty: bool,
     pub(crate) stderr_color: bool,
+    /// Columns of the terminal; `None` where stderr is none.
+    pub(crate) stderr_width: Option<u16>,
     pub(crate) progress: ProgressChoice,
     look: Look,
 }
 
 /// What decides how to print, besides the terminal itself.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Choices {
     pub(crate) format: Option<Format>,
     pub(crate) quiet: bool,
@@ -59,6 +67,7 @@ impl Printer {
             raw: choices.raw,
             stdout_tty,
             stderr_tty,
+            stderr_width: columns.filter(|_| stderr_tty),
             stderr_color: color::enabled(choices.color, stderr_tty, var),
             progress: choices.progress,
             look: Look {
@@ -78,9 +87,9 @@ impl Printer {
     /// Prints a thing in the format asked for.
     pub(crate) fn show(&self, thing: &dyn Output) -> Result<()> {
         let look = self.look();
-        let format = match self.format {
-            None if self.quiet => Format::Name,
-            None => Format::Table,
+        let format = match &self.format {
+            None if self.quiet => &Format::Name,
+            None => &Format::Table,
             Some(format) => format,
         };
         let text = match format {
@@ -88,19 +97,32 @@ impl Printer {
                 Some(text) => text,
                 None => self.table(&thing.table(&look), &look),
             },
-            Format::Json => pretty(&thing.json()?),
-            Format::Yaml => yaml::document(&thing.json()?),
-            Format::Jsonl => lines(&thing.json()?),
+            Format::Json => pretty(&versioned(thing.json()?)),
+            Format::Yaml => yaml::document(&versioned(thing.json()?)),
+            Format::Jsonl => lines(&versioned(thing.json()?)),
             Format::Name => {
                 thing.names().iter().map(|n| format!("{}\n", super::plain(n))).collect()
             }
             Format::Csv => thing.table(&look).csv(),
+            Format::Template(template) => template.render(&versioned(thing.json()?))?,
             Format::Markdown => match thing.markdown(&look) {
                 Some(text) => text,
                 None => thing.table(&look).markdown(&look),
             },
         };
         self.data(text.as_bytes())
+    }
+
+    /// The answer of a verb that has nothing to show people beyond a note: one document for programs.
+    pub(crate) fn answer(&self, value: &Value) -> Result<()> {
+        let value = || versioned(value.clone());
+        match &self.format {
+            Some(Format::Json) => self.data(pretty(&value()).as_bytes()),
+            Some(Format::Yaml) => self.data(yaml::document(&value()).as_bytes()),
+            Some(Format::Jsonl) => self.data(lines(&value()).as_bytes()),
+            Some(Format::Template(template)) => self.data(template.render(&value())?.as_bytes()),
+            _ => Ok(()),
+        }
     }
 
     fn table(&self, table: &Table, look: &Look) -> String {
@@ -137,18 +159,66 @@ impl Printer {
         self.note(&format!("→ {command}"));
     }
 
+    /// Shows parts that belong together: for programs one document, the first part's fields (or those
+    /// under its key) and each further part under its own; for people one after another.
+    pub(crate) fn show_parts(&self, parts: &[(&str, &dyn Output)]) -> Result<()> {
+        if !self.structured() {
+            return parts.iter().try_for_each(|(_, part)| self.show(*part));
+        }
+        let mut document = serde_json::Map::new();
+        for (key, part) in parts {
+            match (key.is_empty(), part.json()?) {
+                (true, Value::Object(fields)) => document.extend(fields),
+                (_, value) => drop(document.insert((*key).to_owned(), value)),
+            }
+        }
+        self.answer(&Value::Object(document))
+    }
+
+    /// Items that come one after another.
+    pub(crate) fn items(&self) -> Items {
+        Items::new(self.format.clone())
+    }
+
+    /// For `-w`: what is printed again and again is no single document.
+    pub(crate) fn may_repeat(&self) -> Result<()> {
+        match self.format {
+            Some(Format::Json | Format::Yaml) => {
+                Err(Error::usage("--watch prints again and again, which is no single document")
+                    .help("-o jsonl prints a line each time"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the format is one that is read as a value, not as a table or names.
+    pub(crate) fn structured(&self) -> bool {
+        matches!(
+            self.format,
+            Some(Format::Json | Format::Yaml | Format::Jsonl | Format::Template(_))
+        )
+    }
+
     /// Whether the format is one for programs.
     pub(crate) fn for_programs(&self) -> bool {
         !matches!(self.format, None | Some(Format::Table | Format::Wide))
     }
 }
 
-fn pretty(value: &serde_json::Value) -> String {
+fn pretty(value: &Value) -> String {
     format!("{value:#}\n")
 }
 
+/// Each document says what it is a document of.
+fn versioned(mut value: Value) -> Value {
+    if let Some(map) = value.as_object_mut() {
+        map.entry("api_version").or_insert_with(|| API_VERSION.into());
+    }
+    value
+}
+
 /// Items of a list, or the thing itself, one a line.
-fn lines(value: &serde_json::Value) -> String {
+fn lines(value: &Value) -> String {
     match value.get("items").and_then(|items| items.as_array()) {
         Some(items) => items.iter().map(|item| format!("{item}\n")).collect(),
         None => format!("{value}\n"),

@@ -49,7 +49,9 @@ pub struct Diagnostic {
 }
 
 /// The longest part of a source line that [`Diagnostic::render`] shows, in characters.
-const LINE_SHOWN_MAX: usize = 160;
+const LINE_SHOWN_MAX: usize = 100;
+/// How much of it stands before the place, where the line is cut at its beginning.
+const LINE_LEAD: usize = 20;
 
 impl Diagnostic {
     /// The finding as plain text: its code and message, `file:line:column`, the source line with the
@@ -87,20 +89,24 @@ fn render_line(out: &mut String, source: &str, label: &Label, width: usize) {
     let marked = source.get(label.span.clone()).unwrap_or("");
     let marked = marked.lines().next().unwrap_or("").chars().count().max(1);
     // A long line is shown from a little before the place.
-    let skip = if column + marked > LINE_SHOWN_MAX { column.saturating_sub(20) } else { 0 };
-    let shown: String = line.chars().skip(skip).take(LINE_SHOWN_MAX).map(plain).collect();
+    let far = column + marked > LINE_SHOWN_MAX;
+    let skip = if far { column.saturating_sub(LINE_LEAD) } else { 0 };
+    let mut shown: String = line.chars().skip(skip).take(LINE_SHOWN_MAX).map(plain).collect();
+    if line.chars().nth(skip + LINE_SHOWN_MAX).is_some() {
+        shown.push('…');
+    }
+    let lead = if skip > 0 { "…" } else { "" };
     let marked = marked.min(LINE_SHOWN_MAX.saturating_sub(column - skip)).max(1);
     let _ = writeln!(out, "{:width$} |", "");
-    let _ = writeln!(out, "{:>width$} | {}", label.line, shown.trim_end());
+    let _ = writeln!(out, "{:>width$} | {lead}{}", label.line, shown.trim_end());
     let underline = "^".repeat(marked);
     let text = visible(&label.text);
-    let _ = writeln!(out, "{:width$} | {}{underline} {text}", "", " ".repeat(column - skip)).map(
-        |()| {
-            let end = out.trim_end().len();
-            out.truncate(end);
-            out.push('\n');
-        },
-    );
+    let before = " ".repeat(column - skip + usize::from(skip > 0));
+    let _ = writeln!(out, "{:width$} | {before}{underline} {text}", "").map(|()| {
+        let end = out.trim_end().len();
+        out.truncate(end);
+        out.push('\n');
+    });
 }
 
 /// A character as it may be printed: no escape sequence, no hidden direction change.
@@ -226,6 +232,30 @@ mod tests {
         };
         let out = diagnostic.render(text);
         assert!(!out.contains(['\u{202e}', '\u{1b}', '\u{7}', '\u{200b}']), "{out:?}");
+    }
+
+    #[test]
+    fn a_long_line_is_cut_around_its_place() {
+        let text = format!("a: {}HERE{}\n", "x".repeat(500), "y".repeat(500));
+        let at = text.find("HERE").unwrap();
+        let source = SourceFile::new("f", &text);
+        let diagnostic = Diagnostic {
+            code: Code::BadName,
+            severity: Severity::Error,
+            message: "m".into(),
+            labels: vec![source.label(at..at + 4, "")],
+            help: None,
+            file: "f".into(),
+        };
+        let out = diagnostic.render(&text);
+        let lines: Vec<&str> = out.lines().collect();
+        assert!(lines.iter().all(|line| line.chars().count() <= 110), "{out}");
+        let (shown, marks) = (lines[3], lines[4]);
+        assert!(shown.contains("| …xxx") && shown.ends_with("y…"), "{out}");
+        let column = |line: &str, what: &str| {
+            line.find(what).map(|at| line[..at].chars().count()).expect("is there")
+        };
+        assert_eq!(column(shown, "HERE"), column(marks, "^^^^"), "{out}");
     }
 
     #[test]

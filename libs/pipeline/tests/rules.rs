@@ -454,6 +454,13 @@ fn expressions_in_the_file_are_checked_for_names_types_and_needs() {
     ] {
         assert_eq!(codes(&with_task(lines)), [code], "{lines}");
     }
+    for (lines, help) in
+        [("if: 1 + 1", "… > 0"), ("if: git.branch", "!= \"\""), ("if: git.branch > 1", "string(…)")]
+    {
+        let found = refused(&with_task(lines));
+        let told = found[0].help.clone().unwrap_or_default();
+        assert!(told.contains(help), "{lines}: {told}");
+    }
     clean(&with_task("matrix: { axes: { seed: [1] } }\nenv: { A: 's${{ matrix.seed }}' }"));
     let place = only(&with_task("if: 1 > 0 && git.brunch == 'x'"));
     assert!(place.starts_with("6:18 "), "the place is inside the expression: {place}");

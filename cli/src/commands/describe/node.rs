@@ -80,7 +80,13 @@ impl Output for NodeView {
                 format!("{} of {} in use", bytes(node.memory_bytes_used), bytes(node.memory_bytes)),
             ),
             ("isolation", node.isolation.clone()),
-            ("networks", node.networks.join(", ")),
+            (
+                "networks",
+                match node.networks.is_empty() {
+                    true => "default (what nodes share that name none)".to_owned(),
+                    false => node.networks.join(", "),
+                },
+            ),
             ("labels", labels.join(" ")),
             ("address", node.address.clone()),
             ("gateway", node.gateway.clone()),

@@ -63,6 +63,119 @@ pub(super) fn strings(text: &str) -> Vec<String> {
         .collect()
 }
 
+/// An argument of the command line that the text gives a name.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Argument {
+    /// From 1; 0 is the script.
+    pub(super) index: usize,
+    pub(super) name: String,
+    /// What it is converted with, as `int`.
+    pub(super) converted: Option<String>,
+    /// Of `… if len(sys.argv) > N else DEFAULT`.
+    pub(super) default: Option<Value>,
+}
+
+/// Names that are assigned elements of `sys.argv`.
+pub(super) fn assigned_arguments(text: &str) -> Vec<Argument> {
+    let tokens = tokens(text);
+    let mut found = Vec::new();
+    for at in 1..tokens.len() {
+        let Token::Mark('=') = &tokens[at] else { continue };
+        // `==` compares.
+        if tokens.get(at + 1) == Some(&Token::Mark('=')) || tokens[at - 1] == Token::Mark('=') {
+            continue;
+        }
+        let names = names_before(&tokens[..at]);
+        let value = &tokens[at + 1..];
+        let (first, rest) = match value {
+            [Token::Name(argv), Token::Mark('['), Token::Name(from), Token::Mark(':'), ..]
+                if is_argv(argv) && !names.is_empty() =>
+            {
+                (from.parse().unwrap_or(0), &value[..0])
+            }
+            [Token::Name(argv), rest @ ..] if is_argv(argv) && names.len() > 1 => (0, &rest[..0]),
+            _ => match (single(value), names.as_slice()) {
+                (Some((index, converted, rest)), [name]) => {
+                    let default = default_of(rest);
+                    found.push(Argument { index, name: name.clone(), converted, default });
+                    continue;
+                }
+                _ => continue,
+            },
+        };
+        debug_assert!(rest.is_empty(), "an unpacked list has no defaults");
+        found.extend(names.into_iter().enumerate().map(|(n, name)| Argument {
+            index: first + n,
+            name,
+            converted: None,
+            default: None,
+        }));
+    }
+    found
+}
+
+fn is_argv(name: &str) -> bool {
+    matches!(name, "sys.argv" | "argv")
+}
+
+/// `a, b` before an `=`, from the left.
+fn names_before(tokens: &[Token]) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut rest = tokens;
+    while let [before @ .., Token::Name(name)] = rest {
+        if name.contains('.') {
+            break;
+        }
+        names.push(name.clone());
+        match before {
+            [before @ .., Token::Mark(',')] => rest = before,
+            _ => break,
+        }
+    }
+    names.reverse();
+    names
+}
+
+/// `sys.argv[N]` or `int(sys.argv[N])`: the index, the conversion, and what follows.
+fn single(tokens: &[Token]) -> Option<(usize, Option<String>, &[Token])> {
+    match tokens {
+        [Token::Name(argv), Token::Mark('['), Token::Name(index), Token::Mark(']'), rest @ ..]
+            if is_argv(argv) =>
+        {
+            Some((index.parse().ok()?, None, rest))
+        }
+        [Token::Name(convert), Token::Mark('('), inner @ ..] => {
+            let (index, None, [Token::Mark(')'), rest @ ..]) = single(inner)? else { return None };
+            Some((index, Some(convert.clone()), rest))
+        }
+        _ => None,
+    }
+}
+
+/// The most tokens between an argument and its default.
+const DEFAULT_TOKENS_MAX: usize = 16;
+
+fn default_of(tokens: &[Token]) -> Option<Value> {
+    if tokens.first() != Some(&Token::Name("if".into())) {
+        return None;
+    }
+    let at = tokens
+        .iter()
+        .take(DEFAULT_TOKENS_MAX)
+        .position(|token| *token == Token::Name("else".into()))?;
+    let literal = match &tokens[at + 1..] {
+        [Token::Name(path), Token::Mark('('), text @ Token::Text(_), Token::Mark(')'), ..]
+            if matches!(path.as_str(), "Path" | "pathlib.Path" | "str") =>
+        {
+            value(&[text])
+        }
+        [Token::Mark('-'), number @ Token::Name(_), ..] => value(&[&Token::Mark('-'), number]),
+        [one, ..] => value(&[one]),
+        [] => return None,
+    };
+    (!matches!(literal, Value::Code(_) | Value::None)).then_some(literal)
+}
+
 /// The most tokens that are looked at in one call's arguments.
 const ARGUMENT_TOKENS_MAX: usize = 400;
 

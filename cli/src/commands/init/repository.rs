@@ -5,6 +5,7 @@ mod data;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use super::argv::arguments;
 use super::options::{Opt, options};
 use super::python::{Value, calls, strings};
 
@@ -18,6 +19,8 @@ pub(super) struct Script {
     pub(super) literals: BTreeSet<String>,
     /// Relative paths that it writes, as far as they are literals.
     pub(super) writes: Vec<String>,
+    /// Literal paths that it reads.
+    pub(super) reads: Vec<String>,
     pub(super) text: String,
 }
 
@@ -97,7 +100,32 @@ fn script(root: &Path, names: &[&str]) -> Option<Script> {
 
 fn understand(path: String, text: String) -> Script {
     let literals = strings(&text).into_iter().collect();
-    Script { path, options: options(&text), literals, writes: writes(&text), text }
+    let mut options = options(&text);
+    if options.is_empty() {
+        options = arguments(&text);
+    }
+    Script { path, options, literals, writes: writes(&text), reads: reads(&text), text }
+}
+
+/// Literal paths given to calls that read.
+fn reads(text: &str) -> Vec<String> {
+    let calls = calls(text);
+    let read = calls.iter().filter_map(|call| {
+        let method = call.method();
+        let reads = match method {
+            "open" => match call.positional.get(1).or(call.keyword("mode")) {
+                Some(Value::Text(mode)) => !mode.contains(['w', 'a', 'x']),
+                _ => true,
+            },
+            "load" | "loadtxt" | "genfromtxt" | "load_dataset" => true,
+            _ => method.starts_with("read_"),
+        };
+        match call.positional.first() {
+            Some(Value::Text(path)) if reads => Some(path.clone()),
+            _ => None,
+        }
+    });
+    read.collect()
 }
 
 /// Literal paths given to calls that write.
@@ -110,7 +138,9 @@ fn writes(text: &str) -> Vec<String> {
             "dump" => second().or(call.keyword("filename")),
             "save" if call.name.contains("torch") || call.positional.len() > 1 => second(),
             "save" | "save_model" | "save_pretrained" | "save_weights" | "to_csv" | "to_json"
-            | "to_parquet" | "savez" | "write_text" => call.positional.first(),
+            | "to_parquet" | "savez" | "savetxt" | "write_csv" | "write_ndjson" | "write_text" => {
+                call.positional.first()
+            }
             // pickle.dump(model, open("model.pkl", "wb")), json.dump(…, open("metrics.json", "w"))
             "open" => match second().or(call.keyword("mode")) {
                 Some(Value::Text(mode)) if mode.contains(['w', 'a', 'x']) => {

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use runyard_proto::v1;
 
+use crate::client::Target;
 use crate::output::{Printer, Sanitiser, bytes, plain, time};
 
 /// When lines begin with the name of their task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Prefix {
+enum Prefix {
     /// As soon as a second worker is seen.
     WhenSeveral,
     Always,
@@ -27,6 +28,10 @@ pub(crate) struct Lines {
     workers: BTreeMap<String, Line>,
     /// Bytes were printed as they came, and the last was no line end.
     mid_line: bool,
+    /// Columns of the longest label that is known; shorter ones are filled up.
+    width: usize,
+    /// The terminal gets the colours of the stages themselves: none of them may reach a prefix.
+    reset: bool,
 }
 
 /// The unfinished line of one worker.
@@ -47,11 +52,35 @@ impl Lines {
             sanitise: printer.stdout_tty && !printer.raw,
             workers: BTreeMap::new(),
             mid_line: false,
+            width: 0,
+            reset: printer.stdout_tty && printer.raw,
         }
     }
-    /// When to name the task.
-    pub(crate) fn prefix(self, prefix: Prefix) -> Self {
-        Self { prefix, ..self }
+    /// Prepares for the logs of a run or of a part of it: names and their width are settled before the
+    /// first line. To be called again as more of the run is known; the width only grows.
+    pub(crate) fn expect(&mut self, run: &v1::Run, part: Option<&Target>) {
+        let whole = part.is_none_or(|target| target.rest.is_empty());
+        let tasks = run
+            .stages
+            .iter()
+            .flat_map(|stage| &stage.tasks)
+            .filter(|task| part.is_none_or(|target| target.covers(&task.key)));
+        let mut count = 0;
+        for task in tasks {
+            count += 1;
+            let newest = task.attempts.last().map(|attempt| attempt.workers.as_slice());
+            let workers = newest.unwrap_or_default();
+            let labels = workers.iter().map(|worker| label(&worker.key));
+            let widest = labels.chain([label(&task.key)]).map(|label| label.chars().count()).max();
+            self.width = self.width.max(widest.unwrap_or(0));
+            if workers.len() > 1 {
+                self.prefix = Prefix::Always;
+            }
+        }
+        // Stages that have no tasks yet will have some.
+        if count > 1 || whole && run.stages.len() > 1 {
+            self.prefix = Prefix::Always;
+        }
     }
     /// Whether to print times.
     pub(crate) fn timestamps(self, timestamps: bool) -> Self {
@@ -177,35 +206,41 @@ impl Lines {
             out.push(b' ');
         }
         if self.prefix == Prefix::Always || self.workers.len() > 1 {
-            out.extend_from_slice(format!("{} │ ", self.label(worker)).as_bytes());
+            let reset = if self.reset { "\u{1b}[0m" } else { "" };
+            let (label, width) = (label(worker), self.width);
+            out.extend_from_slice(format!("{reset}{label:width$} │ ").as_bytes());
         }
         out.extend_from_slice(line);
     }
-
-    /// `train[3]`, with the attempt and the rank where several are seen.
-    fn label(&self, worker: &str) -> String {
-        let task = |key: &str| short(key).0;
-        let (name, rank) = short(worker);
-        let twins = self.workers.keys().filter(|other| task(other) == name).count();
-        match twins > 1 {
-            true => plain(&format!("{name}{rank}")),
-            false => plain(&name),
-        }
-    }
 }
 
-/// `digits-42/train[3].2:0` → (`train[3]`, `.2:0`).
-fn short(worker: &str) -> (String, String) {
-    let (head, rank) = worker.rsplit_once(':').unwrap_or((worker, ""));
-    let (task, attempt) = head.rsplit_once('.').unwrap_or((head, ""));
-    let name = match task.split_once('/') {
+/// `digits-42/train[3].2:1` → `train[3].2:1`. The first attempt and the first worker go without their
+/// number, so that a label never depends on what else was seen.
+fn label(worker: &str) -> String {
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let (head, rank) = match worker.rsplit_once(':') {
+        Some((head, rank)) if number(rank) => (head, rank),
+        _ => (worker, ""),
+    };
+    let (task, attempt) = match head.rsplit_once('.') {
+        // A stage's own name may have a dot in it; a worker's key always has an attempt.
+        Some((task, attempt)) if number(attempt) && !rank.is_empty() => (task, attempt),
+        _ => (head, ""),
+    };
+    let mut label = match task.split_once('/') {
         Some((deployment, replica)) if deployment.contains('@') => {
             format!("{deployment}/{replica}")
         }
         Some((_, stage)) => stage.to_owned(),
         None => task.to_owned(),
     };
-    (name, format!(".{attempt}:{rank}"))
+    if !matches!(attempt, "" | "1") {
+        label.push_str(&format!(".{attempt}"));
+    }
+    if !matches!(rank, "" | "0") {
+        label.push_str(&format!(":{rank}"));
+    }
+    plain(&label)
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ fn lines() -> Lines {
         sanitise: false,
         workers: BTreeMap::new(),
         mid_line: false,
+        width: 0,
+        reset: false,
     }
 }
 
@@ -51,6 +53,66 @@ fn ranks_and_attempts_are_told_apart() {
     assert_eq!(all(lines(), &records), "x\nt[3].2:1 │ y\n");
 }
 
+fn run_of(stages: &[(&str, &[&str])]) -> v1::Run {
+    let task = |key: &&str| v1::Task { key: format!("d-1/{key}"), ..Default::default() };
+    let stage = |(name, tasks): &(&str, &[&str])| v1::Stage {
+        name: (*name).into(),
+        tasks: tasks.iter().map(task).collect(),
+        ..Default::default()
+    };
+    v1::Run { name: "d-1".into(), stages: stages.iter().map(stage).collect(), ..Default::default() }
+}
+
+#[test]
+fn lines_look_the_same_from_the_first_to_the_last() {
+    let mut several = lines();
+    several.expect(&run_of(&[("a", &["a"]), ("train", &["train[0]", "train[11]"])]), None);
+    let records = [
+        record("d-1/a.1:0", b"first\n"),
+        record("d-1/train[0].1:0", b"x\n"),
+        record("d-1/train[11].2:1", b"y\n"),
+        record("d-1/a.1:0", b"last\n"),
+    ];
+    assert_eq!(
+        all(several, &records),
+        "a         │ first\ntrain[0]  │ x\ntrain[11].2:1 │ y\na         │ last\n"
+    );
+    // One task needs no name, unless a later stage will bring more.
+    let mut one = lines();
+    one.expect(&run_of(&[("a", &["a"])]), None);
+    assert_eq!(all(one, &records[..1]), "first\n");
+    let mut later = lines();
+    later.expect(&run_of(&[("a", &["a"]), ("b", &[])]), None);
+    assert_eq!(all(later, &records[..1]), "a │ first\n");
+    let mut chosen = lines();
+    chosen.expect(
+        &run_of(&[("a", &["a"]), ("b", &[])]),
+        Some(&Target { run: "d-1".into(), rest: "a".into() }),
+    );
+    assert_eq!(all(chosen, &records[..1]), "first\n");
+}
+
+#[test]
+fn a_colour_that_a_stage_left_on_does_not_reach_the_next_prefix() {
+    let mut raw = lines().timestamps(false);
+    (raw.prefix, raw.reset) = (Prefix::Always, true);
+    let records = [record("d-1/a.1:0", b"\x1b[31mred\n"), record("d-1/b.1:0", b"plain\n")];
+    assert_eq!(all(raw, &records), "\x1b[0ma │ \x1b[31mred\n\x1b[0mb │ plain\n");
+}
+
+#[test]
+fn labels_leave_out_what_is_always_the_same() {
+    for (worker, told) in [
+        ("d-1/train.1:0", "train"),
+        ("d-1/train.2:0", "train.2"),
+        ("d-1/train[3].1:2", "train[3]:2"),
+        ("d-1/v1.5", "v1.5"),
+        ("digits@2/replica[0].1:0", "digits@2/replica[0]"),
+    ] {
+        assert_eq!(label(worker), told);
+    }
+}
+
 #[test]
 fn times_and_texts() {
     let records = [record("d-1/a.1:0", b"loss 1\nother\nloss 2")];
@@ -79,7 +141,8 @@ fn a35_a_log_cannot_drive_the_terminal() {
 
 #[test]
 fn a_line_without_end_is_printed_in_parts() {
-    let mut lines = lines().prefix(Prefix::Always);
+    let mut lines = lines();
+    lines.prefix = Prefix::Always;
     let long = vec![b'x'; LINE_MAX + 1];
     assert_eq!(lines.push(&record("d-1/a.1:0", &long)).len(), LINE_MAX + 1 + "a │ \n".len());
 }

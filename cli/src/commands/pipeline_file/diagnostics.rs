@@ -1,11 +1,10 @@
 //! Diagnostics of a pipeline file: for people, programs and forges.
 
-use miette::{
-    GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report,
-};
+use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, Report};
 use runyard_pipeline::{Diagnostic, Severity};
 use serde_json::{Value, json};
 
+use super::clip::Clipped;
 use crate::context::Env;
 use crate::errors::Result;
 use crate::output::plain;
@@ -35,8 +34,9 @@ pub(super) fn print(
     match format {
         DiagnosticFormat::Human => {
             for diagnostic in found {
-                env.printer
-                    .warn(human(name, text, diagnostic, env.printer.stderr_color).trim_end());
+                let printer = &env.printer;
+                let width = usize::from(printer.stderr_width.unwrap_or(WIDTH)).max(WIDTH_MIN);
+                printer.warn(human(name, text, diagnostic, printer.stderr_color, width).trim_end());
             }
             Ok(())
         }
@@ -55,12 +55,26 @@ pub(super) fn print(
     }
 }
 
-/// The source with the place underlined.
-fn human(name: &str, text: &str, diagnostic: &Diagnostic, color: bool) -> String {
-    let labels = diagnostic.labels.iter().map(|label| {
-        let text = (!label.text.is_empty()).then(|| plain(&label.text));
-        LabeledSpan::new(text, label.span.start, label.span.len())
-    });
+/// Columns where there is no terminal, and the fewest that a report is drawn for.
+const WIDTH: u16 = 100;
+const WIDTH_MIN: usize = 40;
+
+/// The source with the place underlined, in so many columns.
+fn human(name: &str, text: &str, diagnostic: &Diagnostic, color: bool, width: usize) -> String {
+    let spans: Vec<_> = diagnostic.labels.iter().map(|label| label.span.clone()).collect();
+    let lines = diagnostic.labels.iter().map(|label| label.line + 1).max().unwrap_or(1);
+    // Beside the source stand the line's number, a rule and blanks.
+    let columns = width.saturating_sub(lines.to_string().len() + 6);
+    let source = Clipped::new(&plain(name), &harmless(text), &spans, columns);
+    let labels: Vec<LabeledSpan> = diagnostic
+        .labels
+        .iter()
+        .zip(&source.spans)
+        .map(|(label, span)| {
+            let text = (!label.text.is_empty()).then(|| plain(&label.text));
+            LabeledSpan::new(text, span.start, span.len())
+        })
+        .collect();
     let mut shown = MietteDiagnostic::new(plain(&diagnostic.message))
         .with_code(diagnostic.code.to_string())
         .with_severity(match diagnostic.severity {
@@ -71,7 +85,6 @@ fn human(name: &str, text: &str, diagnostic: &Diagnostic, color: bool) -> String
     if let Some(help) = &diagnostic.help {
         shown = shown.with_help(plain(help));
     }
-    let source = NamedSource::new(plain(name), harmless(text));
     let report = Report::new(shown).with_source_code(source);
     let theme = match color {
         true => GraphicalTheme::unicode(),
@@ -81,7 +94,7 @@ fn human(name: &str, text: &str, diagnostic: &Diagnostic, color: bool) -> String
     let handler = GraphicalReportHandler::new_themed(theme)
         .with_links(false)
         .with_context_lines(1)
-        .with_width(100)
+        .with_width(width)
         .without_syntax_highlighting();
     match handler.render_report(&mut out, report.as_ref()) {
         Ok(()) => out,

@@ -9,7 +9,25 @@ fn found() -> Vec<Diagnostic> {
 
 #[test]
 fn people_see_file_place_and_the_text_underlined() {
-    insta::assert_snapshot!(human("dir/runyard.yaml", SOURCE, &found()[0], false));
+    insta::assert_snapshot!(human("dir/runyard.yaml", SOURCE, &found()[0], false, 100));
+}
+
+#[test]
+fn a_long_line_is_cut_around_the_place_to_the_terminals_width() {
+    let wide = "x".repeat(3_000);
+    let text = format!(
+        "version: 1\nname: demo\nstages:\n  train: {{ run: \"{wide}\", gpu: 4, env: {{ A: \"{wide}\" }} }}\n"
+    );
+    let found = runyard_pipeline::parse("runyard.yaml", &text).expect_err("`gpu` is no key");
+    for width in [60, 100] {
+        let shown = human("runyard.yaml", &text, &found[0], false, width);
+        let widest = shown.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+        assert!(widest <= width, "{widest} columns of {width}:\n{shown}");
+        // The place is in sight, underlined, and named by its column in the file.
+        assert!(shown.contains("gpu: 4") && shown.contains("─┬─"), "{shown}");
+        let column = text.lines().nth(3).expect("line 4").find("gpu").expect("is there") + 1;
+        assert!(shown.contains(&format!("[runyard.yaml:4:{column}]")), "{shown}");
+    }
 }
 
 #[test]

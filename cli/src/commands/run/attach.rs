@@ -5,7 +5,7 @@ use std::time::Duration;
 use runyard_proto::v1;
 
 use crate::client::{Client, Happening, is_over};
-use crate::commands::logs::{Lines, Prefix};
+use crate::commands::logs::Lines;
 use crate::context::Env;
 use crate::errors::{Error, Exit, Kind, Result};
 use crate::output::{Progress, duration, glyph, plain};
@@ -53,14 +53,14 @@ async fn stay(
 ) -> Result<v1::Run> {
     let mut stages = progress.stages();
     let mut lines = Lines::new(&env.printer);
+    // Before the first line is printed, so that all lines look alike.
+    lines.expect(&client.run(run).await?, None);
     let mut last = None;
     let mut follow = if logs { client.follow(run) } else { client.follow_state(run) };
     while let Some(happening) = follow.next().await {
         match happening? {
             Happening::Run(now) => {
-                if now.stages.len() > 1 {
-                    lines = lines.prefix(Prefix::Always);
-                }
+                lines.expect(&now, None);
                 stages.update(&now);
                 last = Some(*now);
             }

@@ -30,7 +30,22 @@ pub(super) async fn state(folder: &Path) -> v1::Git {
         .await
         .is_some_and(|changes| !changes.is_empty());
     let remote = git(folder, &["remote", "get-url", "origin"]).await.unwrap_or_default();
-    v1::Git { commit, branch, author, subject, dirty, remote: without_credentials(&remote) }
+    let tag = tag(folder).await;
+    v1::Git { commit, branch, author, subject, dirty, remote: without_credentials(&remote), tag }
+}
+
+/// The tag of the commit that is checked out; of several the newest, versions in their order.
+async fn tag(folder: &Path) -> String {
+    let sorted = ["tag", "--points-at", "HEAD", "--sort=-version:refname", "--sort=-creatordate"];
+    let found = git(folder, &sorted).await.unwrap_or_default();
+    match found.lines().next() {
+        Some(tag) => tag.to_owned(),
+        // A shallow clone of a forge's runner has the commit without its tags.
+        None => match std::env::var("GITHUB_REF_TYPE").as_deref() {
+            Ok("tag") => std::env::var("GITHUB_REF_NAME").unwrap_or_default(),
+            _ => std::env::var("CI_COMMIT_TAG").unwrap_or_default(),
+        },
+    }
 }
 
 async fn git(folder: &Path, arguments: &[&str]) -> Option<String> {
@@ -120,6 +135,9 @@ mod tests {
             ("main", "Ada <ada@example.org>", "first: a start", false)
         );
         assert_eq!(git.remote, "https://host/a.git");
+        assert_eq!(git.tag, "", "no tag yet");
+        assert!(run(&["tag", "v1.9"]) && run(&["tag", "v1.10"]));
+        assert_eq!(state(dir.path()).await.tag, "v1.10");
         fs_err::write(dir.path().join("train.py"), "print(2)\n").expect("write");
         assert!(state(dir.path()).await.dirty);
     }

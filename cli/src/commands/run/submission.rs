@@ -1,6 +1,6 @@
 //! From a pipeline file to the message that submits it: parameters, code, inputs, git.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use runyard_pipeline::{ParamError, Pipeline, Selection};
 use runyard_proto::v1;
@@ -20,18 +20,14 @@ pub(crate) async fn submission(
     file: &PipelineFile,
     source: &Source,
 ) -> Result<v1::SubmitRequest> {
-    let params = params(&file.pipeline, &source.params)?;
-    let only_stages = select(&file.pipeline, source)?;
+    let (mut request, wanted) = without_bytes(client, file, source).await?;
     let folder = file.folder();
-    let wanted = inputs::files(&file.pipeline, &only_stages, &folder)?;
-    let git = git::state(&folder).await;
     let snapshot = client.send_code(&folder, &env.paths, progress).await?;
-    let mut files = BTreeMap::new();
     let mut sent = snapshot.sent_bytes;
     for path in wanted {
         let input = client.send_input(&folder, &path, &env.paths, progress).await?;
         sent += input.sent_bytes;
-        files.insert(path, input.root);
+        request.files.insert(path, input.root);
     }
     progress.line(&format!(
         "● {} files of code ({}), {} sent",
@@ -39,20 +35,72 @@ pub(crate) async fn submission(
         bytes(snapshot.bytes),
         bytes(sent)
     ));
-    Ok(v1::SubmitRequest {
+    request.code_root = snapshot.root;
+    Ok(request)
+}
+
+/// What would be sent with a submission.
+#[derive(Debug, Default)]
+pub(crate) struct Freight {
+    /// Of the code and of each `file:` input: path, bytes, bytes that the store lacks.
+    pub(crate) parts: Vec<(String, u64, u64)>,
+}
+
+/// Makes the message that asks for a plan: everything is hashed here, nothing is sent.
+pub(crate) async fn planned(
+    client: &Client,
+    env: &Env,
+    progress: &Progress,
+    file: &PipelineFile,
+    source: &Source,
+) -> Result<(v1::SubmitRequest, Freight)> {
+    let (mut request, wanted) = without_bytes(client, file, source).await?;
+    let folder = file.folder();
+    let code = client.measure_code(&folder, &env.paths, progress).await?;
+    let mut freight = Freight::default();
+    freight.parts.push(("the code".into(), code.bytes, code.missing_bytes));
+    for path in wanted {
+        let input = client.measure_input(&folder, &path, &env.paths, progress).await?;
+        freight.parts.push((format!("file:{path}"), input.bytes, input.missing_bytes));
+        request.files.insert(path, input.root.to_string());
+    }
+    request.code_root = code.root.to_string();
+    request.code_files = code
+        .files
+        .iter()
+        .map(|file| v1::CodeFile {
+            path: file.path.to_string(),
+            executable: file.executable,
+            chunks: file.chunks.iter().map(ToString::to_string).collect(),
+        })
+        .collect();
+    Ok((request, freight))
+}
+
+/// The message as far as it is known without a look at any file, and the `file:` inputs that it needs.
+async fn without_bytes(
+    client: &Client,
+    file: &PipelineFile,
+    source: &Source,
+) -> Result<(v1::SubmitRequest, BTreeSet<String>)> {
+    let params = params(&file.pipeline, &source.params)?;
+    let only_stages = select(&file.pipeline, source)?;
+    let folder = file.folder();
+    let wanted = inputs::files(&file.pipeline, &only_stages, &folder)?;
+    let request = v1::SubmitRequest {
         project: client.project.clone(),
         idempotency_key: new_key(),
         pipeline: file.text.clone(),
         file_name: file.name(),
         params,
-        code_root: snapshot.root,
-        files,
-        git: Some(git),
+        git: Some(git::state(&folder).await),
         no_cache: source.no_cache,
         strict: source.strict,
         only_stages,
         priority: source.priority,
-    })
+        ..Default::default()
+    };
+    Ok((request, wanted))
 }
 
 /// `-p k=v`, checked against the file's declarations.

@@ -80,6 +80,13 @@ fn condition(
         Ok(Type::Bool | Type::Any) => {}
         Ok(other) => {
             cx.error(Code::ExpressionType, span, format!("`if` is a bool, but this is {other}"));
+            cx.help(match other {
+                Type::String => {
+                    "compare it: `… == \"main\"`; `… != \"\"` asks whether there is any"
+                }
+                Type::List => "compare it: `size(…) > 0` asks whether there is any",
+                _ => "compare it: `… > 0`",
+            });
         }
         Err(error) => report(cx, &error, text, span),
     }
@@ -104,6 +111,7 @@ fn variable(
         match expr.infer(&|reference| scope.type_of(reference)) {
             Ok(Type::List) => {
                 cx.error(Code::ExpressionType, span, "a list has no text");
+                cx.help("take one value of it, or write the text out");
             }
             Ok(_) => {}
             Err(mut error) => {
@@ -123,6 +131,9 @@ fn report(cx: &mut Cx<'_>, error: &ExprError, text: &str, span: &Range<usize>) {
     };
     let place = cx.inner(span, text, &error.span);
     cx.error(code, &place, format!("in the expression: {}", error.message));
+    if error.kind == ExprErrorKind::Type {
+        cx.help("values never turn into one another: write both sides alike (`0.1` is a number, `\"0.1\"` a text), or convert one with `int(…)`, `float(…)` or `string(…)`");
+    }
 }
 
 fn known(

@@ -3,10 +3,11 @@
 mod eval;
 mod inputs;
 mod release;
+mod results;
 
 use std::path::Path;
 
-use super::command::{Role, part, role};
+use super::command::{Role, role};
 use super::yaml;
 use crate::commands::init::options::Opt;
 use crate::commands::init::python::Value;
@@ -27,7 +28,7 @@ pub(super) struct Plan<'a> {
 }
 
 /// What the evaluation hands over.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rows {
     /// A row per example.
     Examples,
@@ -97,48 +98,55 @@ impl<'a> Plan<'a> {
         let is_file = |path: &str| path.rsplit('/').next().is_some_and(|name| name.contains('.'));
         let literal =
             script.writes.iter().find(|path| !path.ends_with(".json") && !path.ends_with(".csv"));
-        let mut command = self.command(script, true);
+        let mut line = self.command(script, true);
+        let mut give = |option: &Opt, value: &str| {
+            line.give(script, option, value);
+            line.text(script)
+        };
+        let command;
         let folder = match (out, written, literal) {
             (Some(option), Some(path), _) if is_file(&path) => {
                 let folder = folder_of(&path).unwrap_or_else(|| "out".into());
                 let name = path.rsplit('/').next().unwrap_or_default();
-                command = format!(
-                    "mkdir -p {folder} && {command} {}",
-                    part(option, &format!("{folder}/{name}"))
-                );
+                command =
+                    format!("mkdir -p {folder} && {}", give(option, &format!("{folder}/{name}")));
                 Some(folder)
             }
             (Some(option), Some(path), _)
                 if super::super::repository::is_relative(&path) && path != "." =>
             {
-                command = format!("{command} {}", part(option, &path));
+                command = give(option, &path);
                 Some(path)
             }
             (Some(option), _, _) => {
                 let file = option.name.contains("file")
                     || option.help.to_ascii_lowercase().contains(" file");
                 let value = if file { "out/model" } else { "out" };
-                command = format!("mkdir -p out && {command} {}", part(option, value));
+                command = format!("mkdir -p out && {}", give(option, value));
                 Some("out".into())
             }
             (None, _, Some(path)) => Some(match folder_of(path) {
                 Some(folder) => {
                     // Git keeps no empty folders, and a script may not make its own.
-                    command = format!("mkdir -p {folder} && {command}");
+                    command = format!("mkdir -p {folder} && {}", line.text(script));
                     folder
                 }
                 None => {
-                    command = format!("{command} && mkdir -p out && mv {path} out/");
+                    command = format!("{} && mkdir -p out && mv {path} out/", line.text(script));
                     "out".into()
                 }
             }),
-            (None, _, None) => None,
+            (None, _, None) => {
+                command = line.text(script);
+                None
+            }
         };
         self.line("  train:");
         self.line(&format!("    run: {}", quoted(&command)));
         self.inputs(script);
         let gpu = if self.repository.gpu { "gpu: 1, " } else { "" };
-        self.line(&format!("    resources: {{ {gpu}cpu: 2, memory: 4GB }}"));
+        // One: what each agent of `dev` offers on a host of two.
+        self.line(&format!("    resources: {{ {gpu}cpu: 1, memory: 4GB }}"));
         match &folder {
             Some(folder) => {
                 self.line(&format!(

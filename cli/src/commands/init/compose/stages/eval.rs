@@ -1,27 +1,31 @@
 //! The evaluation: whose model it judges, and what rows it hands over.
 
-use super::super::command::{Role, part, role};
+use super::super::command::{Role, role};
 use super::super::{THREE_LINES, yaml};
+use super::results::{self, Handed};
 use super::{Plan, Rows, quoted};
-use crate::commands::init::python::Value;
 use crate::commands::init::repository::Script;
 
 impl Plan<'_> {
     pub(super) fn eval(&mut self, script: &Script) {
         let takes = script.options.iter().find(|option| role(option, false) == Role::Model);
         let model = self.model.clone();
-        let mut command = self.command(script, false);
-        let mut at = String::new();
+        let mut line = self.command(script, false);
+        let (mut at, mut before) = (String::new(), String::new());
         if let (Some(option), Some(folder)) = (takes, &model) {
-            command = format!("{command} {}", part(option, &self.model_path(option, folder)));
+            line.give(script, option, &self.model_path(option, folder));
         } else if let Some(folder) = &model {
             // The script knows the place: the model is put there.
             match folder == "out" && !script.mentions("out") {
-                true => command = format!("cp -r \"$RUNYARD_INPUT_MODEL\"/. . && {command}"),
+                true => before = "cp -r \"$RUNYARD_INPUT_MODEL\"/. . && ".to_owned(),
                 false => at = folder.clone(),
             }
         }
-        let (results, rows) = self.results(script, &mut command);
+        let Handed { pattern: results, rows, make } = results::handed(script, &mut line);
+        if let Some(folder) = make {
+            before.push_str(&format!("mkdir -p {folder} && "));
+        }
+        let command = format!("{before}{}", line.text(script));
         self.rows = rows;
         self.line("\n  eval:");
         if model.is_some() {
@@ -54,37 +58,6 @@ impl Plan<'_> {
                     script.path
                 ));
             }
-        }
-    }
-
-    /// How the results are handed over: the pattern, and what it will hold.
-    fn results(&self, script: &Script, command: &mut String) -> (Option<String>, Rows) {
-        let rows = |path: &str| path.ends_with(".csv") || path.ends_with(".jsonl");
-        if let Some(option) = script.options.iter().find(|option| role(option, false) == Role::Out)
-        {
-            let default = match &option.default {
-                Some(Value::Text(path)) => path.trim_start_matches("./").to_owned(),
-                _ if option.name.contains("metrics") => "metrics.json".into(),
-                _ => "rows.csv".into(),
-            };
-            command.push_str(&format!(" {}", part(option, &default)));
-            let kind = if rows(&default) { Rows::Examples } else { Rows::Flat };
-            let pattern = match default.rsplit('/').next().is_some_and(|name| name.contains('.')) {
-                true => default,
-                false => format!("{}/*.csv", default.trim_end_matches('/')),
-            };
-            let kind = if rows(&pattern) { Rows::Examples } else { kind };
-            return (Some(pattern), kind);
-        }
-        if let Some(path) = script.writes.iter().find(|path| rows(path)) {
-            return (Some(path.clone()), Rows::Examples);
-        }
-        if script.has("RUNYARD_RESULTS") {
-            return (None, Rows::Examples);
-        }
-        match script.writes.iter().find(|path| path.ends_with(".json")) {
-            Some(path) => (Some(path.clone()), Rows::Flat),
-            None => (None, Rows::Nothing),
         }
     }
 }

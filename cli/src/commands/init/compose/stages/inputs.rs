@@ -1,6 +1,6 @@
 //! A script's command and the data it reads.
 
-use super::super::command::{Role, part, role};
+use super::super::command::{Line, Role, role};
 use super::super::{MOUNT_BYTES, yaml};
 use super::Plan;
 use crate::commands::init::options::Opt;
@@ -31,15 +31,15 @@ impl Plan<'_> {
     }
 
     /// `python train.py --lr "$RUNYARD_PARAM_LR" …`; parameters are declared on the way.
-    pub(super) fn command(&mut self, script: &Script, writes_model: bool) -> String {
-        let mut parts = vec![format!("python {}", script.path)];
+    pub(super) fn command(&mut self, script: &Script, writes_model: bool) -> Line {
+        let mut line = Line::new(script);
         let mut switches = Vec::new();
         for option in &script.options {
             match role(option, writes_model) {
                 Role::Value if option.switch => switches.push(option.flag.clone()),
-                Role::Value => self.parameter(option, &mut parts),
-                Role::Data => self.data_option(script, option, &mut parts),
-                Role::Path if option.required => self.parameter(option, &mut parts),
+                Role::Value => self.parameter(script, option, &mut line),
+                Role::Data => self.data_option(script, option, &mut line),
+                Role::Path if option.required => self.parameter(script, option, &mut line),
                 Role::Out | Role::Model | Role::Port | Role::Host | Role::Path => {}
             }
         }
@@ -48,10 +48,10 @@ impl Plan<'_> {
             self.notes
                 .push(format!("{} has switches that the file leaves off: {list}", script.path));
         }
-        parts.join(" ")
+        line
     }
 
-    fn parameter(&mut self, option: &Opt, parts: &mut Vec<String>) {
+    fn parameter(&mut self, script: &Script, option: &Opt, line: &mut Line) {
         // A default that is no literal stays the script's own.
         if !option.required && !yaml::fits(option) {
             return;
@@ -68,11 +68,11 @@ impl Plan<'_> {
             }
         }
         let variable = runyard_pipeline::variable_suffix(&option.name);
-        parts.push(part(option, &format!("\"$RUNYARD_PARAM_{variable}\"")));
+        line.give(script, option, &format!("\"$RUNYARD_PARAM_{variable}\""));
     }
 
     /// Data lies where the script looks for it, so its own default serves where it has one.
-    fn data_option(&mut self, script: &Script, option: &Opt, parts: &mut Vec<String>) {
+    fn data_option(&mut self, script: &Script, option: &Opt, line: &mut Line) {
         let inside = |text: &str| {
             let text = text.trim_start_matches("./").trim_end_matches('/');
             self.repository
@@ -83,12 +83,11 @@ impl Plan<'_> {
         match (&option.default, self.repository.data.first()) {
             (Some(Value::Text(path)), _)
                 if inside(path) || !option.required && path.contains(['/', '.']) => {}
-            (None, Some(data)) => parts.push(part(option, &self.data_path(data, option))),
-            (None, None) if option.required => self.parameter(option, parts),
-            (Some(_), _) => self.parameter(option, parts),
+            (None, Some(data)) => line.give(script, option, &self.data_path(data, option)),
+            (None, None) if option.required => self.parameter(script, option, line),
+            (Some(_), _) => self.parameter(script, option, line),
             (None, None) => {}
         }
-        let _ = script;
     }
 
     /// The data's place; the one file in a folder, where a file is asked for.

@@ -1,6 +1,6 @@
 //! What a model must pass, and how it is served.
 
-use super::super::command::{Role, part, role};
+use super::super::command::{Role, role};
 use super::{Plan, Rows, quoted};
 use crate::commands::init::repository::Script;
 
@@ -64,16 +64,16 @@ impl Plan<'_> {
 
     pub(super) fn serve(&mut self, script: &Script) {
         let name = self.name;
-        let mut command = self.command(script, false);
+        let mut line = self.command(script, false);
         for option in &script.options {
             match (role(option, false), &self.model) {
-                (Role::Port, _) => command.push_str(&format!(" {}", part(option, "\"$PORT\""))),
-                (Role::Host, _) => command.push_str(&format!(" {}", part(option, "\"$HOST\""))),
+                (Role::Port, _) => line.give(script, option, "\"$PORT\""),
+                (Role::Host, _) => line.give(script, option, "\"$HOST\""),
                 (Role::Model, Some(folder)) => {
                     let path = self
                         .model_path(option, folder)
                         .replace("RUNYARD_INPUT_MODEL", "RUNYARD_MODEL");
-                    command.push_str(&format!(" {}", part(option, &path)));
+                    line.give(script, option, &path);
                 }
                 _ => {}
             }
@@ -84,7 +84,7 @@ impl Plan<'_> {
             "  serve:\n    needs: gate\n    deploy:\n      name: {name}\n      model: {name}@champion\n      \
              run: {}\n      ready: {{ path: /, within: 60s }}\n      \
              rollout: {{ strategy: canary, steps: [20%, 100%], hold: 1m }}\n",
-            quoted(&command)
+            quoted(&line.text(script))
         );
         self.line("\n  # Serves the champion behind the gateway; goes back by itself when the new one errs.");
         if listens && self.rows != Rows::Nothing {
