@@ -154,6 +154,26 @@ fn the_cluster_goes_on_after_all_of_it_was_killed_at_once() {
 }
 
 #[test]
+fn whoever_does_not_follow_a_log_reads_to_the_present_and_no_further() {
+    let cluster = Cluster::builder(BINARY).agents(1).start();
+    let folder = cluster.folder("busy");
+    // It never pauses for as long as a reader might wait between two looks.
+    let busy = "version: 1\nname: busy\nstages:\n  a: { run: \"while true; do date; sleep 0.02; done\" }\n";
+    write_files(&folder, &[("runyard.yaml", busy)]);
+    let run = submit(&cluster, &folder);
+    wait_running(&cluster, &run);
+    wait_for("its first lines", Duration::from_secs(30), || {
+        match log(&cluster, &run).lines().count() {
+            0..3 => Err("too few".to_owned()),
+            _ => Ok(()),
+        }
+    });
+    let now = cluster.run(&run).expect("it is there");
+    assert_eq!(now["state"], "running", "the reader came back before the stage ended: {now}");
+    cluster.cli(&folder, &["cancel", &run]).exits(0);
+}
+
+#[test]
 fn whoever_follows_a_run_reads_on_after_the_coordinator_was_killed() {
     let mut dice = Dice::new();
     let mut cluster = Cluster::builder(BINARY).agents(1).start();

@@ -10,15 +10,21 @@
 #[expect(dead_code, unused_imports, reason = "`dev` and `demo` use more of it than tests do")]
 mod cluster;
 
+mod browser;
 mod builder;
 mod cli;
+mod dev;
 mod dice;
+mod disk;
 mod running;
 mod wait;
 
+pub use browser::Browser;
 pub use builder::Builder;
 pub use cli::{Said, write_files};
+pub use dev::{Dev, Home};
 pub use dice::Dice;
+pub use disk::{Disk, Disks, with_disks};
 pub use running::Cluster;
 pub use wait::{processes_of, skipped, wait_for};
 

@@ -67,6 +67,11 @@ impl Cluster {
         self.inner.layout().coordinator()
     }
 
+    /// A node's own directory.
+    pub fn agent_dir(&self, node: &str) -> PathBuf {
+        self.inner.layout().agent(node)
+    }
+
     /// The number of a process that lives.
     pub fn pid(&mut self, name: &str) -> Option<i32> {
         self.inner.pid(name)
