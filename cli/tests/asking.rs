@@ -231,3 +231,88 @@ fn the_log_of_what_never_ends_is_printed_and_left() {
     assert!(bars.windows(2).all(|pair| pair[0] == pair[1]), "{all}");
     cluster.stop();
 }
+
+#[test]
+fn a_deployment_follows_its_alias_and_what_is_the_same_is_left_alone() {
+    let mut cluster = Cluster::builder(BINARY).agents(1).gateway().start();
+    let other = SERVES.replace("weights", "other weights");
+    let folder = repository(&cluster, &[("runyard.yaml", SERVES), ("other.yaml", other.as_str())]);
+    cluster.wait_nodes("ready", 1);
+    let run = |file: &str| {
+        let run = submit(&cluster, &folder, file);
+        let over = cluster.wait_over(&run, PATIENCE);
+        assert_eq!(over["state"], "succeeded", "{over}");
+        over
+    };
+    let deployment = || cluster.cli(&folder, &["deploy", "get", "tiny", "-o", "json"]).json();
+    let reason = |run: &Value, stage: &str| -> String {
+        let stages = run["stages"].as_array().expect("stages");
+        let stage = stages.iter().find(|one| one["name"] == stage).expect("the stage");
+        text(&stage["tasks"][0], "reason")
+    };
+    run("runyard.yaml");
+    // The same once more: from the cache, and nothing is registered or deployed.
+    let again = run("runyard.yaml");
+    assert!(reason(&again, "gate").contains("it is tiny@champion already (version 1)"), "{again}");
+    assert!(reason(&again, "serve").contains("revision 1 serves just this already"), "{again}");
+    assert_eq!(deployment()["revisions"].as_array().map(Vec::len), Some(1));
+
+    run("other.yaml");
+    assert_eq!(deployment()["serving_revision"], 2);
+    // A person moves the alias: the deployment goes with it, and one revision is kept warm.
+    let moved = ["models", "alias", "tiny@champion", "1", "--override-reason", "version 2 is rude"];
+    cluster.cli(&folder, &moved).exits(0);
+    wait_for("the deployment to follow", PATIENCE, || {
+        let now = deployment();
+        match now["serving_revision"].as_u64() {
+            Some(3) => Ok(()),
+            _ => Err(now.to_string()),
+        }
+    });
+    wait_for("one warm revision", PATIENCE, || {
+        let now = deployment();
+        let states: Vec<(u64, String)> = now["revisions"]
+            .as_array()
+            .expect("revisions")
+            .iter()
+            .map(|one| (one["number"].as_u64().unwrap_or(0), text(one, "state")))
+            .collect();
+        let mut states = states;
+        states.sort();
+        let words: Vec<&str> = states.iter().map(|(_, state)| state.as_str()).collect();
+        if words == ["retired", "warm", "serving"] { Ok(()) } else { Err(now.to_string()) }
+    });
+    let third = deployment();
+    let third = third["revisions"].as_array().expect("revisions").iter();
+    let third = third.clone().find(|one| one["number"] == 3).expect("the third").clone();
+    assert_eq!(third["model_version"], 1);
+    cluster.stop();
+}
+
+#[test]
+fn f25_nothing_is_left_of_a_worker_whose_shim_was_killed() {
+    let mut cluster = Cluster::builder(BINARY).agents(1).start();
+    let slow = SLOW.replace("lost-after: 10m", "retry: { max: 0 }");
+    let folder = repository(&cluster, &[("slow.yaml", slow.as_str())]);
+    cluster.wait_nodes("ready", 1);
+    let run = submit(&cluster, &folder, "slow.yaml");
+    wait_task(&cluster, &run, "running");
+    // Who lives is read from folders that change meanwhile: asked again where none was seen.
+    wait_for("a shim to kill", PATIENCE, || {
+        cluster.kill_shim("node-1").ok_or_else(|| "no shim lives".to_owned())
+    });
+    let over = cluster.wait_over(&run, PATIENCE);
+    assert_eq!(over["state"], "error", "{over}");
+    let workers = cluster.agent_dir("node-1").join("workers");
+    wait_for("an empty folder of workers", PATIENCE, || {
+        let left: Vec<String> = fs_err::read_dir(&workers)
+            .map_err(|error| error.to_string())?
+            .flatten()
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            // Hidden ones are kept for the next worker, and belong to none.
+            .filter(|name| !name.starts_with('.'))
+            .collect();
+        if left.is_empty() { Ok(()) } else { Err(left.join(", ")) }
+    });
+    cluster.stop();
+}

@@ -1,5 +1,6 @@
 //! F29: an agent's directory is copied while a worker runs, and a second agent is started on the copy.
 
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -27,6 +28,14 @@ impl Drop for Copy {
     }
 }
 
+/// An agent of the name `node-1`.
+fn agent(dir: &Path) -> Command {
+    let mut command = Command::new(BINARY);
+    command.args(["agent", "--node", "node-1", "--simulate-gpus", "2", "--dir"]).arg(dir);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    command
+}
+
 #[test]
 fn f29_a_copied_agent_is_found_out_and_the_worker_of_the_original_runs_on() {
     let cluster = Cluster::builder(BINARY).agents(1).start();
@@ -39,14 +48,21 @@ fn f29_a_copied_agent_is_found_out_and_the_worker_of_the_original_runs_on() {
         if task["state"] == "running" { Ok(()) } else { Err(now.to_string()) }
     });
 
+    // The whole directory, on the same host: refused before it does any harm.
     let (original, copied) = (cluster.agent_dir("node-1"), cluster.root().join("copied"));
     let done =
         Command::new("cp").arg("-a").args([&original, &copied]).status().expect("cp is there");
     assert!(done.success(), "{done}");
-    let mut command = Command::new(BINARY);
-    command.args(["agent", "--node", "node-1", "--simulate-gpus", "2", "--dir"]).arg(&copied);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let copy = Copy(command.spawn().expect("the binary starts"));
+    let refused = agent(&copied).stderr(Stdio::piped()).output().expect("the binary starts");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("is a copy of"), "{said}");
+
+    // Its identity alone, as on another host, where nothing of the original's workers is.
+    let elsewhere = cluster.folder("elsewhere");
+    for file in ["identity.pem", "agent.json", "position"] {
+        fs_err::copy(original.join(file), elsewhere.join(file)).expect("copied");
+    }
+    let copy = Copy(agent(&elsewhere).stderr(Stdio::null()).spawn().expect("the binary starts"));
 
     let node = wait_for("the node to be cordoned", Duration::from_secs(60), || {
         let said = cluster.cli(cluster.root(), &["nodes", "get", "node-1", "-o", "json"]).exits(0);

@@ -117,7 +117,7 @@ fn rows(from: u32, to: u32, score: impl Fn(u32) -> &'static str) -> String {
 fn a7_what_cannot_be_tested_is_never_promoted_and_says_why() {
     let cluster = Cluster::builder(BINARY).agents(1).start();
     let folder = repository(&cluster, "judged", JUDGED);
-    let score = |id: u32| if id % 10 == 0 { "0" } else { "1" };
+    let score = |id: u32| if id.is_multiple_of(10) { "0" } else { "1" };
     write_files(
         &folder,
         &[

@@ -9,6 +9,19 @@ pub enum AgentError {
     /// Another agent has the folder.
     #[error("another agent uses `{}`; stop it, or give this one a state directory of its own", .0.display())]
     Locked(PathBuf),
+    /// The folder is a copy of one of this host.
+    #[error(
+        "`{}` is a copy of `{original}`, made since this host was started: an agent in it would take that one's workers for dead, and kill them. Give this agent a state directory and a join token of its own; if the directory was moved and no agent runs in the old place, remove `{}` and start again",
+        path.display(), mark.display()
+    )]
+    Copied {
+        /// The folder.
+        path: PathBuf,
+        /// Where its agent was.
+        original: String,
+        /// The file that tells.
+        mark: PathBuf,
+    },
     /// The folder can't be used.
     #[error("cannot {what} `{}`", path.display())]
     Io {

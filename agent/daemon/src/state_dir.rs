@@ -67,6 +67,14 @@ pub(crate) struct Memory {
     pub(crate) session_counter: u64,
 }
 
+/// By what a folder is told from a copy of it.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Place {
+    boot_id: String,
+    inode: u64,
+    path: String,
+}
+
 impl StateDir {
     /// Takes the folder; it is made if it is missing.
     pub(crate) fn open(root: &Path) -> Result<Self, AgentError> {
@@ -91,6 +99,7 @@ impl StateDir {
             Err((_, nix::errno::Errno::EWOULDBLOCK)) => return Err(AgentError::Locked(root)),
             Err((_, errno)) => return Err(AgentError::io("lock", &path)(errno.into())),
         };
+        check_place(&root)?;
         let path = root.join("position");
         let position = PositionFile::open(&path).map_err(AgentError::io("open", &path))?;
         let paths = Paths { root, position: Arc::new(position) };
@@ -99,6 +108,31 @@ impl StateDir {
         }
         Ok(Self { paths, _lock: lock })
     }
+}
+
+/// Refuses a copy of a folder of this very host: what is dead in the copy may live in the original, under
+/// the same names. A copy on another host, or after a restart of this one, can't harm what runs; that two
+/// agents answer as one node is then the group's to notice.
+fn check_place(root: &Path) -> Result<(), AgentError> {
+    use std::os::unix::fs::MetadataExt as _;
+    let metadata = fs::metadata(root).map_err(AgentError::io("look at", root))?;
+    let now = Place {
+        boot_id: runyard_runtime::clock::boot_id(),
+        inode: metadata.ino(),
+        path: root.display().to_string(),
+    };
+    let mark = root.join("place");
+    let kept = fs::read(&mark).ok().and_then(|text| serde_json::from_slice::<Place>(&text).ok());
+    match kept {
+        Some(kept) if kept == now => return Ok(()),
+        Some(kept) if kept.boot_id == now.boot_id && kept.inode != now.inode => {
+            return Err(AgentError::Copied { path: root.to_path_buf(), original: kept.path, mark });
+        }
+        // Another start of the host, or the folder has another name: it is written anew.
+        Some(_) | None => {}
+    }
+    let text = serde_json::to_vec_pretty(&now).expect("names and numbers are JSON");
+    replace_durably(&mark, &text).map_err(AgentError::io("write", &mark))
 }
 
 impl Memory {
@@ -178,6 +212,35 @@ mod tests {
         assert!(second.contains("another agent uses") && second.contains("/a"), "{second}");
         drop(first);
         StateDir::open(&folder.path().join("a")).expect("free again");
+    }
+
+    #[test]
+    fn f29_a_copy_of_a_folder_of_this_host_is_refused_and_a_moved_or_foreign_one_is_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (first, copy) = (folder.path().join("a"), folder.path().join("b"));
+        drop(StateDir::open(&first).expect("free"));
+        drop(StateDir::open(&first).expect("the same again"));
+        fs::create_dir(&copy).expect("made");
+        fs::copy(first.join("place"), copy.join("place")).expect("copied");
+        let refused = StateDir::open(&copy).expect_err("a copy").to_string();
+        for part in ["/b` is a copy of", "/a`", "join token of its own", "/b/place`"] {
+            assert!(refused.contains(part), "`{part}` is missing in {refused}");
+        }
+        // The remedy.
+        fs::remove_file(copy.join("place")).expect("removed");
+        drop(StateDir::open(&copy).expect("taken as it is"));
+        // Renamed, it is the same folder.
+        let moved = folder.path().join("c");
+        fs::rename(&first, &moved).expect("moved");
+        drop(StateDir::open(&moved).expect("the same folder"));
+        // From another host, or from before a restart.
+        let text = fs::read_to_string(moved.join("place")).expect("read");
+        let boot = runyard_runtime::clock::boot_id();
+        assert!(text.contains(&boot), "{text}");
+        fs::write(copy.join("place"), text.replace(&boot, "another")).expect("written");
+        drop(StateDir::open(&copy).expect("nothing of it runs here"));
+        fs::write(copy.join("place"), "torn").expect("written");
+        drop(StateDir::open(&copy).expect("rubbish says nothing"));
     }
 
     #[test]

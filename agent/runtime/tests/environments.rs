@@ -152,7 +152,7 @@ fn f24_nobody_rebuilds_beside_the_build_of_a_killed_agent() {
     let made = || half.join("pyvenv.cfg").metadata().and_then(|file| file.modified()).ok();
     let (before, mut waited) = (made(), 0);
     assert!(before.is_some(), "the first build made none");
-    let error = Environments::new(cache.clone()).get(&spec, |line| {
+    let error = Environments::new(cache).get(&spec, |line| {
         waited += u32::from(line.is_empty());
         if waited >= 5 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });

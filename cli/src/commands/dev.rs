@@ -159,7 +159,7 @@ async fn tell(
     if env.printer.structured() {
         let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
         env.printer.answer(&serde_json::json!({
-            "address": address.to_string(),
+            "address": address,
             "page": status.page,
             "gateway": gateway.map(|gateway| gateway.to_string()),
             "nodes": names,

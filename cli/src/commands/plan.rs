@@ -61,7 +61,12 @@ impl Output for Plan {
             sent => out.push_str(&format!("\nto send: {}\n", bytes(sent))),
         }
         for (name, all, missing) in self.freight.parts.iter().filter(|(.., missing)| *missing > 0) {
-            out.push_str(&format!("  {}: {} of {}\n", plain(name), bytes(*missing), bytes(*all)));
+            // The list of files itself is sent as well.
+            let part = match missing >= all {
+                true => format!("all of it, {}", bytes(*all)),
+                false => format!("{} of {}", bytes(*missing), bytes(*all)),
+            };
+            out.push_str(&format!("  {}: {part}\n", plain(name)));
         }
         Some(out)
     }

@@ -2,6 +2,7 @@
 
 mod adhoc;
 mod attach;
+mod ends;
 mod git;
 mod inputs;
 mod report;

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use common::{Ledger, Numbers, config, dir, founding};
 use runyard_consensus::{
-    Effects, Envelope, Input, Lockstep, PeerId, ProposeError, Role, init,
+    Disk, Effects, Envelope, Input, Lockstep, PeerId, ProposeError, Role, init,
     sim::{Crash, SimDisk},
 };
 
@@ -28,6 +28,8 @@ struct Net {
     acked: BTreeSet<u64>,
     refused: Vec<(u64, ProposeError)>,
     trace: Vec<String>,
+    /// The digest of the last snapshot that was received.
+    received: Option<[u8; 32]>,
 }
 
 impl Net {
@@ -42,7 +44,8 @@ impl Net {
             .into();
         let (acked, refused) = (BTreeSet::new(), Vec::new());
         let numbers = Numbers(seed);
-        Self { members, in_flight: Vec::new(), numbers, loss, acked, refused, trace: Vec::new() }
+        let (in_flight, trace, received) = (Vec::new(), Vec::new(), None);
+        Self { members, in_flight, numbers, loss, acked, refused, trace, received }
     }
 
     fn step(&mut self, who: usize, input: Input) {
@@ -73,6 +76,7 @@ impl Net {
             if let Some(bytes) = source.and_then(|peer| peer.snapshot_bytes(&mark)) {
                 let effects =
                     self.peer(who).receive_snapshot(&mark, &bytes).expect("the disk works");
+                self.received = Some(mark.digest);
                 self.trace.push(format!("{} took snapshot {}", self.members[who].id, mark.index));
                 self.carry_out(who, effects);
             }
@@ -141,6 +145,15 @@ impl Net {
     fn restart(&mut self, who: usize) {
         let member = &mut self.members[who];
         member.peer = Some(start(member.id, &member.disk));
+    }
+
+    /// The names of the first and the last segment of a log.
+    fn segments(&self, who: usize) -> (String, String) {
+        let mut names = self.members[who].disk.list(&dir()).expect("a directory");
+        names.retain(|name| name.ends_with(".log") && name.starts_with('0'));
+        names.sort();
+        let (first, last) = (names.first().cloned(), names.last().cloned());
+        (first.expect("a segment"), last.expect("a segment"))
     }
 
     fn entries(&self, who: usize) -> Option<Arc<Vec<Vec<u8>>>> {
@@ -222,6 +235,65 @@ fn a_peer_that_was_away_for_long_gets_a_snapshot() {
     net.kill(away);
     net.restart(away);
     net.settle();
+}
+
+#[test]
+fn a_peer_that_once_received_a_snapshot_starts_after_many_of_its_own() {
+    let mut met = 0;
+    // So many entries before it is away: the segment ends so much sooner after the snapshot.
+    for before in [10, 20, 30, 40, 50] {
+        let mut net = Net::new(5, 0);
+        net.rounds_until("an election", |net| net.leader().is_some());
+        net.propose(0..before);
+        let away = (0..3).find(|who| Some(*who) != net.leader()).expect("three");
+        net.kill(away);
+        net.propose(1_000..1_100);
+        net.restart(away);
+        net.settle();
+        let received = net.received.expect("it took a snapshot");
+        let (_, last) = net.segments(away);
+        // Segments repeat the mark of what was received. At some time the first one that is left does,
+        // and its entries begin long behind it.
+        let mut is_repeated = false;
+        for round in 2_000..2_030 {
+            net.propose(round * 10..round * 10 + 4);
+            net.settle();
+            let (first, _) = net.segments(away);
+            let bytes = net.members[away].disk.bytes(&dir().join(&first)).expect("it is there");
+            // Of each sector the first byte is no payload.
+            let bytes: Vec<u8> = bytes.chunks(512).flat_map(|s| s[1..].to_vec()).collect();
+            is_repeated |= first > last && bytes.windows(32).any(|found| found == received);
+            net.kill(away);
+            net.restart(away);
+        }
+        net.settle();
+        met += u32::from(is_repeated);
+    }
+    assert!(met > 0, "no segment began with the mark of the received snapshot");
+}
+
+#[test]
+fn a_peer_stands_for_election_right_after_it_received_a_snapshot() {
+    let mut net = Net::new(6, 0);
+    net.rounds_until("an election", |net| net.leader().is_some());
+    let away = (0..3).find(|who| Some(*who) != net.leader()).expect("three");
+    net.kill(away);
+    net.propose(0..100);
+    net.restart(away);
+    let took = |net: &Net| net.trace.iter().any(|line| line.contains("took snapshot"));
+    net.rounds_until("a snapshot", took);
+    // The leader dies at that moment: before one more entry.
+    let dead = net.leader().expect("it sent it");
+    net.kill(dead);
+    net.in_flight.clear();
+    for _ in 0..50 {
+        net.step(away, Input::Tick);
+    }
+    assert_ne!(net.peer(away).status().role, Role::Follower);
+    net.rounds_until("another election", |net| net.leader().is_some());
+    net.restart(dead);
+    net.settle();
+    assert_eq!(net.acked.len(), 100);
 }
 
 #[test]

@@ -12,6 +12,7 @@ pub(crate) fn status(denied: Denied) -> Status {
     match denied {
         Denied::Refused(refusal) => refused(&refusal),
         Denied::TooLarge { .. } => Status::invalid_argument(denied.to_string()),
+        Denied::NoRoom { .. } => Status::resource_exhausted(denied.to_string()),
         Denied::Propose(error) => {
             let text = format!("cannot propose a change now: {error}");
             if matches!(error, ProposeError::TooLarge { .. }) {

@@ -2,10 +2,9 @@
 
 use runyard_state::State;
 use runyard_state::entity::{Task, TaskResult, TaskState};
-use runyard_types::{AttemptKey, Digest, Parent, ProjectName, TaskKey, decode, encode};
+use runyard_types::{AttemptKey, Digest, ProjectName, decode, encode};
 use serde::{Deserialize, Serialize};
 
-use crate::contentkey::Components;
 use crate::core::Core;
 
 /// What is kept under a content key.
@@ -74,25 +73,4 @@ fn may_cache(state: &State, task: &Task) -> bool {
         .as_ref()
         .and_then(|stage| run.pipeline.stage(stage.as_str()))
         .is_some_and(|stage| stage.cache)
-}
-
-/// Under which the components of the latest run of a task are kept, to say what changed since.
-fn latest_key(task: &TaskKey) -> Digest {
-    let name = match &task.parent {
-        Parent::Stage { run, stage } => format!("latest {} {stage} {:?}", run.pipeline, task.index),
-        Parent::Revision { .. } => task.to_string(),
-    };
-    Digest::of(name.as_bytes())
-}
-
-/// The components with which the task ran before.
-pub(crate) fn latest(core: &Core, task: &TaskKey) -> Option<Components> {
-    decode("the latest components", &core.store.ac_get(&task.project, &latest_key(task))?).ok()
-}
-
-/// Keeps the components with which the task is about to run.
-pub(crate) fn set_latest(core: &Core, task: &TaskKey, components: &Components) {
-    if let Err(error) = core.store.ac_put(&task.project, &latest_key(task), &encode(components)) {
-        tracing::debug!(%task, %error, "what the task depends on could not be kept");
-    }
 }

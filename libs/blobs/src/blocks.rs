@@ -6,13 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-/// Blocks kept for the next reading.
-const FREE_MAX: usize = 16;
-
 /// A pool of blocks of one size, shared by its clones.
 #[derive(Debug, Clone)]
 pub(crate) struct BlockPool {
     size: usize,
+    /// Blocks kept for the next reading at most.
+    keep: usize,
     free: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
@@ -23,9 +22,9 @@ struct Block {
 }
 
 impl BlockPool {
-    /// An empty pool of blocks of `size` bytes.
-    pub(crate) fn new(size: usize) -> Self {
-        Self { size, free: Arc::default() }
+    /// An empty pool of blocks of `size` bytes, which keeps `keep` of them.
+    pub(crate) fn new(size: usize, keep: usize) -> Self {
+        Self { size, keep, free: Arc::default() }
     }
 
     /// An empty buffer with room for `room` bytes: a block, unless a block were far too much or too little.
@@ -63,7 +62,7 @@ impl Drop for Block {
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.clear();
         let mut free = self.pool.free.lock().unwrap_or_else(PoisonError::into_inner);
-        if free.len() < FREE_MAX {
+        if free.len() < self.pool.keep {
             free.push(bytes);
         }
     }
@@ -75,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_block_comes_back_with_its_last_slice_and_small_ones_are_none_of_ours() {
-        let pool = BlockPool::new(4_096);
+        let pool = BlockPool::new(4_096, 16);
         let mut block = pool.take(4_000);
         block.extend_from_slice(b"hello world");
         let bytes = pool.share(block);
@@ -91,6 +90,6 @@ mod tests {
         assert_eq!(pool.free(), 0);
         let many: Vec<Bytes> = (0..40).map(|_| pool.share(pool.take(4_096))).collect();
         drop(many);
-        assert_eq!(pool.free(), FREE_MAX);
+        assert_eq!(pool.free(), 16);
     }
 }

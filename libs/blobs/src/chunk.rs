@@ -68,7 +68,7 @@ impl<R> std::fmt::Debug for Chunker<R> {
 impl<R: Read> Chunker<R> {
     /// A chunker of `source`; `size_hint` (bytes) only sizes the first buffer.
     pub fn new(source: R, size_hint: u64) -> io::Result<Self> {
-        Self::with_pool(source, size_hint, BlockPool::new(BLOCK_BYTES))
+        Self::with_pool(source, size_hint, BlockPool::new(BLOCK_BYTES, 0))
     }
 
     /// The same, with blocks of a pool that several chunkers share.
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn a_block_is_read_into_again_only_when_no_chunk_of_it_is_held() {
         let (first, second) = (noise(1, 3 * BLOCK_BYTES), noise(2, 3 * BLOCK_BYTES));
-        let pool = BlockPool::new(BLOCK_BYTES);
+        let pool = BlockPool::new(BLOCK_BYTES, 9);
         let cut = |data: &[u8]| {
             let mut chunker =
                 Chunker::with_pool(data, data.len() as u64, pool.clone()).expect("reads");

@@ -17,6 +17,11 @@ impl Dice {
         Self(seed)
     }
 
+    /// With a seed of the test's own, where the numbers are data and no moments.
+    pub fn of(seed: u64) -> Self {
+        Self(seed)
+    }
+
     /// A number from `low` up to, not with, `high`.
     pub fn between(&mut self, low: u64, high: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -18,7 +18,7 @@ use super::folder::{SPACE, WORKER};
 use crate::state_dir::is_spare;
 
 /// Spares that are made at the start.
-const SPARES_MIN: usize = 4;
+const SPARES_MIN: usize = 16;
 /// Spares that are kept.
 const SPARES_MAX: usize = 64;
 

@@ -117,11 +117,14 @@ impl Drop for Control {
 }
 
 /// Through an open descriptor of the folder, for its path may be longer than the 108 bytes that
-/// fit into a socket address.
+/// fit into a socket address. The name appears only when the socket listens: whoever finds it need
+/// not try twice.
 fn bind(dir: &Path) -> io::Result<UnixListener> {
-    let folder = File::open(dir)?;
-    let listener = UnixListener::bind(format!("/proc/self/fd/{}/sock", folder.as_raw_fd()))?;
+    let (folder, aside) = (File::open(dir)?, dir.join("sock.new"));
+    let _ = std::fs::remove_file(&aside);
+    let listener = UnixListener::bind(format!("/proc/self/fd/{}/sock.new", folder.as_raw_fd()))?;
     listener.set_nonblocking(true)?;
+    std::fs::rename(&aside, dir.join("sock"))?;
     Ok(listener)
 }
 

@@ -133,6 +133,15 @@ impl Init {
         &self.ctl
     }
 
+    /// Puts off the end of the init's mount namespace to our own, which nobody waits for: taking
+    /// one down waits for a grace period of the kernel, and whoever lets go of it last waits. What
+    /// is left then are mounts, and no process.
+    pub(super) fn outlive_mounts(&self) {
+        if let Ok(namespace) = File::open(format!("/proc/{}/ns/mnt", self.pid)) {
+            std::mem::forget(namespace);
+        }
+    }
+
     /// Readable when the init can be reaped. `None` before Linux 5.3.
     pub(super) fn handle(&self) -> Option<BorrowedFd<'_>> {
         self.handle.as_ref().map(|h| h.as_fd())

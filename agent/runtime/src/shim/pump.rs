@@ -173,7 +173,10 @@ impl<'a> Pump<'a> {
             };
             if *level != Level::Bare {
                 match init.report() {
-                    Some(Report::Isolation(words)) => self.words.push(words),
+                    Some(Report::Isolation(words)) => {
+                        self.words.push(words);
+                        init.outlive_mounts();
+                    }
                     other => {
                         let _ = sys::wait4(init.pid.as_raw(), 0);
                         self.words.push(match other {

@@ -136,7 +136,8 @@ mod tests {
         let text = format!("{}\nx: é\n", "aé".repeat(200));
         for start in (0..=text.len()).filter(|n| text.is_char_boundary(*n)) {
             for columns in [1, 2, 10, 80, 1_000] {
-                let clipped = Clipped::new("f", &text, &[start..text.len()], columns);
+                let span = start..text.len();
+                let clipped = Clipped::new("f", &text, std::slice::from_ref(&span), columns);
                 assert!(clipped.text.get(clipped.spans[0].clone()).is_some(), "{start} {columns}");
             }
         }

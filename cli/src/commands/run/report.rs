@@ -3,6 +3,7 @@
 use runyard_proto::v1;
 use serde_json::{Value, json};
 
+use super::ends::{self, LogEnd};
 use crate::client::Client;
 use crate::commands::describe::{RunView, commit};
 use crate::errors::{Kind, Result};
@@ -14,10 +15,12 @@ use crate::output::{
 pub(super) struct Report {
     run: v1::Run,
     gates: Vec<v1::GateView>,
+    /// What the logs of failed tasks ended with.
+    ends: Vec<LogEnd>,
 }
 
 impl Report {
-    /// Asks for the gates' decisions.
+    /// Asks for the gates' decisions, and for the last lines of what went wrong.
     pub(super) async fn collect(client: &Client, run: v1::Run) -> Result<Self> {
         let mut gates = Vec::new();
         let stages = run.stages.iter().filter(|stage| stage.kind == "gate");
@@ -29,7 +32,8 @@ impl Report {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Self { run, gates })
+        let ends = ends::collect(client, &run).await;
+        Ok(Self { run, gates, ends })
     }
 
     fn verdicts(&self) -> String {
@@ -84,6 +88,8 @@ impl Report {
             let reason = if task.reason.is_empty() { &stage.reason } else { &task.reason };
             if matches!(task.state.as_str(), "failed" | "error") && !reason.is_empty() {
                 out.push_str(&format!("\n- **{}**: {}", escape(&task.key), escape(reason)));
+                let end = self.ends.iter().find(|end| end.task == task.key);
+                out.push_str(&end.map(LogEnd::markdown).unwrap_or_default());
             }
         }
         if out.is_empty() { out } else { format!("\n**What went wrong**\n{out}\n") }
@@ -170,6 +176,7 @@ impl Output for Report {
             let shown = crate::commands::gate::GateShown(gate.clone()).text(look)?;
             text.push_str(&format!("\n{shown}"));
         }
+        text.extend(self.ends.iter().map(LogEnd::text));
         Some(text)
     }
 

@@ -72,7 +72,7 @@ fn report() -> Report {
         text: "accuracy: fail".into(),
         ..Default::default()
     };
-    Report { run: run(), gates: vec![gate] }
+    Report { run: run(), gates: vec![gate], ends: Vec::new() }
 }
 
 #[test]

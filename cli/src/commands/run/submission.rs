@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use prost_reflect::prost::Message as _;
 use runyard_pipeline::{ParamError, Pipeline, Selection};
-use runyard_proto::v1;
+use runyard_proto::{MESSAGE_BYTES_MAX, v1};
 
 use super::{Source, git, inputs};
 use crate::client::{Client, new_key};
@@ -74,6 +75,15 @@ pub(crate) async fn planned(
             chunks: file.chunks.iter().map(ToString::to_string).collect(),
         })
         .collect();
+    if request.encoded_len() > MESSAGE_BYTES_MAX {
+        // The pipeline itself is far smaller: the list of files is what does not fit.
+        request.code_files.clear();
+        let files = code.files.len();
+        env.printer.warn(&format!(
+            "warning: the code has {files} files, too many to tell the coordinator: what the cache would \
+             restore cannot be foreseen (.runyardignore leaves files out)"
+        ));
+    }
     Ok((request, freight))
 }
 

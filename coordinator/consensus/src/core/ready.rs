@@ -138,3 +138,76 @@ impl Core {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use raft::eraftpb::{Message, MessageType};
+
+    use super::*;
+    use crate::{
+        core::{Boot, CoreConfig, Input, Role},
+        ids::PeerId,
+        snapshot::SnapshotMark,
+    };
+
+    const BEHIND: u64 = 500;
+
+    /// A follower to which a leader has sent a snapshot that is far ahead, with the file here.
+    fn receiving() -> (Core, Outputs) {
+        let boot = Boot {
+            term: 1,
+            vote: 0,
+            commit: 1,
+            applied: 1,
+            applied_term: 1,
+            members: Members::of_voters(vec![1, 2, 3]),
+            entries: Vec::new(),
+            snapshot: None,
+        };
+        let mut core = Core::new(CoreConfig::new(PeerId(1), 1), boot).expect("it starts");
+        let mark = SnapshotMark::of(BEHIND, 2, Members::of_voters(vec![1, 2, 3]), b"state");
+        let mut message = Message { from: 2, to: 1, term: 2, ..Message::default() };
+        message.set_msg_type(MessageType::MsgSnapshot);
+        message.set_snapshot(tail::name(&mark));
+        let bytes = message.write_to_bytes().expect("it has all fields");
+        let out = core.step([Input::Message(bytes)]);
+        assert!(out.fetch_snapshot.is_some() && out.apply.is_empty());
+        let out = core.step([Input::SnapshotReceived { index: BEHIND }]);
+        (core, out)
+    }
+
+    fn long(core: &mut Core) {
+        for _ in 0..100 {
+            core.step([Input::Tick]);
+        }
+    }
+
+    #[test]
+    fn a_received_snapshot_is_restored_only_when_the_log_names_it() {
+        let (mut core, out) = receiving();
+        let write = out.writes.last().expect("it is written");
+        assert!(
+            write.items.iter().any(|item| matches!(item, Item::Snapshot(mark) if mark.received))
+        );
+        assert!(out.apply.is_empty(), "its name is not durable yet");
+        assert_eq!(core.status().applied, 1);
+        let out = core.step([Input::Synced { write: write.number }]);
+        assert!(matches!(&out.apply[..], [Applicable::Restore(mark)] if mark.index == BEHIND));
+    }
+
+    #[test]
+    fn a_follower_outlives_its_leader_at_every_step_of_a_snapshot() {
+        let (mut core, out) = receiving();
+        // The leader is silent from here on. While the state is swapped nobody stands for election…
+        long(&mut core);
+        let out = core.step([Input::Synced { write: out.writes.last().expect("written").number }]);
+        assert_eq!(out.apply.len(), 1);
+        long(&mut core);
+        assert_eq!((core.status().role, core.status().applied), (Role::Follower, 1));
+        // …and then it does, though no entry has come since.
+        core.step([Input::Applied { index: BEHIND }]);
+        assert_eq!(core.status().applied, BEHIND);
+        long(&mut core);
+        assert_eq!(core.status().role, Role::Candidate);
+    }
+}

@@ -144,7 +144,7 @@ impl Storage for Tail {
 }
 
 /// Raft's message about a snapshot: the mark, not the bytes.
-fn name(mark: &SnapshotMark) -> Snapshot {
+pub(super) fn name(mark: &SnapshotMark) -> Snapshot {
     let mut bytes = Vec::new();
     mark.encode(&mut bytes);
     let mut snapshot = Snapshot { data: Bytes::from(bytes), ..Snapshot::default() };

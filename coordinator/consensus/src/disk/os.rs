@@ -50,8 +50,9 @@ impl Disk for OsDisk {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
-                let pid =
-                    file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+                // Whatever is in it: a pid is short.
+                let read = file.take(32).read_to_string(&mut text);
+                let pid = read.ok().and_then(|_| text.trim().parse().ok());
                 return Err(LockError::Held { pid });
             }
             Err(TryLockError::Error(e)) => return Err(LockError::Io(e)),

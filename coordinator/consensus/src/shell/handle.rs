@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
     time::Duration,
@@ -38,6 +39,7 @@ pub struct Handle<R: Send + 'static> {
     limits: (usize, usize),
     max_entry_bytes: usize,
     threads: Vec<JoinHandle<()>>,
+    dir: PathBuf,
     /// Held until the threads are gone.
     lock: Option<Box<dyn DirLock>>,
 }
@@ -121,6 +123,7 @@ pub fn start<S: StateMachine>(
         limits: (config.max_proposals, config.max_proposals_bytes),
         max_entry_bytes: config.max_entry_bytes,
         threads: Vec::new(),
+        dir: config.dir.clone(),
         lock: Some(lock),
     };
     let end = handle.end(&config.on_fatal);
@@ -171,6 +174,11 @@ impl<R: Send + 'static> Handle<R> {
     /// Where this peer stands.
     pub fn status(&self) -> Status {
         self.board.get()
+    }
+
+    /// Where its log and snapshots are.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Waits until all that was in the log at the start is applied; `false` after the timeout or

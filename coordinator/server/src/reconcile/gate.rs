@@ -17,6 +17,7 @@ use super::gate_child::{Answer, Job, Rule, RuleCheck, SideJob};
 use super::resolve::model_root;
 use crate::contentkey;
 use crate::core::Core;
+use crate::shorten::shortened;
 
 /// What the rows of one side may hold, in bytes.
 const ROWS_BYTES_MAX: u64 = 256 << 20;
@@ -30,7 +31,8 @@ const RESULTS: &str = "results";
 pub(super) async fn pass(core: Core) -> Result<Pass, Status> {
     let view = core.truth.view();
     for key in view.state.active.iter() {
-        let Some(task) = view.state.tasks.get(key).filter(|task| view.state.is_undecided(task)) else {
+        let Some(task) = view.state.tasks.get(key).filter(|task| view.state.is_undecided(task))
+        else {
             continue;
         };
         let Some((run, stage)) = gate_stage(&view.state, task) else { continue };
@@ -438,20 +440,11 @@ async fn decide(
         task: key.clone(),
         verdict,
         record,
-        summary: shortened(answer.summary),
+        summary: shortened(&answer.summary, SUMMARY_BYTES_MAX),
         inconclusive: gate.inconclusive,
         promote,
         champion: state.champion_of(key),
     })))
-}
-
-/// A sentence that names a user's columns is as long as these.
-fn shortened(mut summary: String) -> String {
-    if summary.len() > SUMMARY_BYTES_MAX {
-        summary.truncate(summary.floor_char_boundary(SUMMARY_BYTES_MAX));
-        summary.push('…');
-    }
-    summary
 }
 
 /// What a pass of the gate moves.
@@ -516,12 +509,5 @@ mod tests {
         env.ok(reference("eval.champion-2", roots[1]));
         assert_eq!(found(&env, "model", roots[1]).as_deref(), Some("digits-1/eval.champion-2"));
         assert_eq!(found(&env, "model", roots[0]).as_deref(), Some("digits-1/eval.champion"));
-    }
-
-    #[test]
-    fn a_long_sentence_is_shortened_at_a_character() {
-        assert_eq!(shortened("fine".into()), "fine");
-        let long = shortened("ä".repeat(SUMMARY_BYTES_MAX));
-        assert!(long.len() <= SUMMARY_BYTES_MAX + 4 && long.ends_with("ä…"));
     }
 }

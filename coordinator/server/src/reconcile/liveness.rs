@@ -10,8 +10,8 @@ use tonic::Status;
 
 use super::Pass;
 use crate::core::Core;
-use crate::live::RevisionKey;
 use crate::errors::status;
+use crate::live::RevisionKey;
 use crate::session;
 
 /// Silence after which a node is unreachable.

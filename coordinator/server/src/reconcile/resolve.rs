@@ -16,6 +16,7 @@ use super::expressions::TaskEnv;
 use crate::contentkey::{self, Components};
 use crate::core::Core;
 use crate::errors::status;
+use crate::latest::Latest;
 use crate::{stagecache, stagespec};
 
 /// Tasks resolved by one entry.
@@ -79,12 +80,13 @@ pub(crate) fn foresee(
         .resolvable
         .iter()
         .filter(|(project, name, _)| *project == run.project && *name == run.name);
+    let mut latest = Latest::default();
     for (project, name, stage_name) in stages {
         let Some(stage) = run.pipeline.stage(stage_name.as_str()) else { continue };
         let mut code = Some(contentkey::code_files_of(files, stage));
         let waiting = state.stage_tasks(project, name, stage_name);
         for task in waiting.filter(|task| task.state == TaskState::Waiting) {
-            let (resolution, _) = decide(core, state, run, stage, task, &mut code)
+            let (resolution, _) = decide(core, state, run, stage, task, (&mut code, &mut latest))
                 .unwrap_or_else(|(cause, reason)| (Resolution::Fail { cause, reason }, None));
             items.push((task.key.clone(), resolution));
         }
@@ -93,6 +95,13 @@ pub(crate) fn foresee(
 }
 
 fn resolve_all(core: &Core, state: &State) -> Vec<(TaskKey, Resolution)> {
+    let mut latest = Latest::default();
+    let items = resolutions(core, state, &mut latest);
+    latest.store(core);
+    items
+}
+
+fn resolutions(core: &Core, state: &State, latest: &mut Latest) -> Vec<(TaskKey, Resolution)> {
     let mut items = Vec::new();
     for (project, name, stage_name) in state.resolvable.iter() {
         let Some(run) = state.run(project, name) else { continue };
@@ -106,7 +115,7 @@ fn resolve_all(core: &Core, state: &State) -> Vec<(TaskKey, Resolution)> {
             else {
                 continue;
             };
-            let resolution = resolve(core, state, run, stage, task, &mut code)
+            let resolution = resolve(core, state, run, stage, task, (&mut code, &mut *latest))
                 .unwrap_or_else(|(cause, reason)| Resolution::Fail { cause, reason });
             items.push((task.key.clone(), resolution));
             if items.len() >= 16 * BATCH {
@@ -126,11 +135,11 @@ fn resolve(
     run: &Run,
     stage: &Stage,
     task: &Task,
-    code: &mut Code,
+    (code, latest): (&mut Code, &mut Latest),
 ) -> Result<Resolution, Failed> {
-    let (resolution, runs_with) = decide(core, state, run, stage, task, code)?;
+    let (resolution, runs_with) = decide(core, state, run, stage, task, (code, &mut *latest))?;
     if let Some(components) = runs_with {
-        stagecache::set_latest(core, &task.key, &components);
+        latest.set(core, &task.key, &components);
     }
     Ok(resolution)
 }
@@ -142,7 +151,7 @@ fn decide(
     run: &Run,
     stage: &Stage,
     task: &Task,
-    code: &mut Code,
+    (code, latest): (&mut Code, &mut Latest),
 ) -> Result<(Resolution, Option<Components>), Failed> {
     let done = |resolution| Ok((resolution, None));
     if let Some(reason) = &run.cancelled {
@@ -185,13 +194,13 @@ fn decide(
             reason: format!("nothing that it depends on has changed since {}", cached.attempt),
         });
     }
-    let reason = miss_reason(core, run, stage, task, &components, mounted);
+    let reason = miss_reason((core, latest), run, stage, task, &components, mounted);
     let content_key = (!mounted).then_some(key);
     Ok((Resolution::Queue { content_key, inputs, env: variables, reason }, Some(components)))
 }
 
 fn miss_reason(
-    core: &Core,
+    (core, latest): (&Core, &mut Latest),
     run: &Run,
     stage: &Stage,
     task: &Task,
@@ -207,7 +216,7 @@ fn miss_reason(
     if mounted {
         return "it reads a mount, whose content may change".to_owned();
     }
-    match stagecache::latest(core, &task.key) {
+    match latest.get(core, &task.key) {
         None => "it has not run before".to_owned(),
         Some(before) => {
             let changed = now.changed_since(&before);
@@ -373,9 +382,9 @@ mod tests {
         let mut env = Env::new();
         env.node("n1", &[]);
         env.submit(
-            "version: 1\nname: grid\nstages:\n  sweep: { run: 'true', matrix: { axes: { seed: [0, 1] } }, outputs: { rows: out } }\n  one: { run: 'true', outputs: { rows: out } }\n  pick: { run: 'true', inputs: { rows: sweep.rows } }\n",
+            "version: 1\nname: grid\nstages:\n  many: { run: 'true', matrix: { axes: { seed: [0, 1] } }, outputs: { rows: out } }\n  one: { run: 'true', outputs: { rows: out } }\n  pick: { run: 'true', inputs: { rows: many.rows } }\n",
         );
-        for key in ["grid-1/sweep[0]", "grid-1/sweep[1]", "grid-1/one"] {
+        for key in ["grid-1/many[0]", "grid-1/many[1]", "grid-1/one"] {
             env.work(key, "n1", "rows");
         }
         let project = ProjectName::default_project();
@@ -390,11 +399,11 @@ mod tests {
         };
         let pair = |folder: &str, at: &str| (folder.to_owned(), at.to_owned());
         assert_eq!(
-            places(None, "sweep"),
+            places(None, "many"),
             [pair("inputs/rows", "inputs/rows/seed=0"), pair("inputs/rows", "inputs/rows/seed=1")]
         );
         assert_eq!(
-            places(Some("data/"), "sweep"),
+            places(Some("data/"), "many"),
             [pair("data", "data/seed=0"), pair("data", "data/seed=1")]
         );
         assert_eq!(places(None, "one"), [pair("", "")], "a single one is where it always is");
@@ -409,7 +418,8 @@ mod tests {
             reason: String::new(),
         };
         let items = |sizes: &[usize]| {
-            let item = |(at, bytes): (usize, &usize)| (task(&format!("big-1/a[{at}]")), queue(*bytes));
+            let item =
+                |(at, bytes): (usize, &usize)| (task(&format!("big-1/a[{at}]")), queue(*bytes));
             sizes.iter().enumerate().map(item).collect::<Vec<_>>()
         };
         let cut = batches(items(&[10; 600]));
@@ -424,7 +434,9 @@ mod tests {
             assert!(bytes < 1 << 20, "{bytes}");
         }
         let (_, fourth) = &cut.iter().flatten().collect::<Vec<_>>()[3];
-        let Resolution::Fail { cause: Cause::Failure, reason } = fourth else { panic!("{fourth:?}") };
+        let Resolution::Fail { cause: Cause::Failure, reason } = fourth else {
+            panic!("{fourth:?}")
+        };
         assert!(reason.contains("over the limit of 524288"), "{reason}");
     }
 }

@@ -7,9 +7,7 @@ use runyard_proto::v1::{
     StopOrphanRequest, TokenInfo, fleet_server::Fleet,
 };
 use runyard_state::entity::{Eligibility, TokenKind};
-use runyard_state::{
-    Command, CreateToken, RemoveNode, RevokeToken, SetEligibility, StopOrphan,
-};
+use runyard_state::{Command, CreateToken, RemoveNode, RevokeToken, SetEligibility, StopOrphan};
 use runyard_transport::token::{JoinToken, UserToken};
 use runyard_types::{DurationMs, Name, NodeName};
 use tonic::{Request, Response, Status};

@@ -150,7 +150,8 @@ mod tests {
 
     #[test]
     fn a_line_that_is_cut_by_the_end_of_a_segment_is_one_line() {
-        let text = "{\"step\":1,\"loss\":0.5}\n{\"step\":2,\"loss\":0.25}\n{\"step\":3,\"loss\":0.125}";
+        let text =
+            "{\"step\":1,\"loss\":0.5}\n{\"step\":2,\"loss\":0.25}\n{\"step\":3,\"loss\":0.125}";
         for cut in 0..=text.len() {
             let (mut series, mut line) = (BTreeMap::new(), Line::default());
             for (from, at_ms, part) in [(0, 10, &text[..cut]), (cut, 20, &text[cut..])] {

@@ -11,6 +11,7 @@ use runyard_state::entity::{
 use runyard_types::{Launch, NodeName, Parent, WorkerKey};
 
 use super::convert;
+use crate::shorten::shortened;
 use crate::stagespec;
 
 /// How long a stage has to end after it was asked to, unless its file says otherwise.
@@ -35,7 +36,7 @@ pub(crate) fn desired_set(
             set.tombstones.push(wire::Tombstone {
                 project: key.attempt.task.project.to_string(),
                 key: key.to_string(),
-                reason: shortened(&stop.reason),
+                reason: shortened(&stop.reason, REASON_BYTES_MAX),
                 index: stop.index,
                 grace_ms: GRACE_MS,
             });
@@ -47,7 +48,7 @@ pub(crate) fn desired_set(
         set.tombstones.push(wire::Tombstone {
             project: key.attempt.task.project.to_string(),
             key: key.to_string(),
-            reason: shortened(&stop.reason),
+            reason: shortened(&stop.reason, REASON_BYTES_MAX),
             index: stop.index,
             grace_ms: GRACE_MS,
         });
@@ -57,14 +58,6 @@ pub(crate) fn desired_set(
             state.deployments.values().map(|deployment| route(state, deployment)).collect();
     }
     set
-}
-
-/// Each of thousands of tombstones has one.
-fn shortened(reason: &str) -> String {
-    match reason.len() > REASON_BYTES_MAX {
-        true => format!("{}…", &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)]),
-        false => reason.to_owned(),
-    }
 }
 
 /// Keeps a set within what a message may have, `bytes_max`, by leaving out workers that the node was never told
@@ -386,12 +379,5 @@ mod tests {
         let mut later = set(2_000..2_050, 0);
         assert_eq!(bound(&mut later, &mut told, MAX), 0);
         assert_eq!(later.workers.len(), 50);
-    }
-
-    #[test]
-    fn a_long_reason_is_shortened_for_the_agent() {
-        assert_eq!(shortened("enough"), "enough");
-        let long = shortened(&"ä".repeat(5_000));
-        assert!(long.len() < 600 && long.ends_with('…'), "{}", long.len());
     }
 }

@@ -218,7 +218,7 @@ fn has_room(state: &State, attempt: &Attempt, gone: &BTreeSet<AttemptKey>) -> bo
 pub(crate) fn step(report: &WorkerReport, phase: WorkerPhase) -> Option<WorkerStep> {
     let port = u16::try_from(report.port).unwrap_or(0);
     if !report.wedged.is_empty() && phase != WorkerPhase::Released {
-        return Some(WorkerStep::Wedged { reason: leaving::shortened(&report.wedged) });
+        return Some(WorkerStep::Wedged { reason: leaving::reason(&report.wedged) });
     }
     match Phase::try_from(report.phase) {
         Ok(Phase::Prepared) if phase < WorkerPhase::Prepared => Some(WorkerStep::Prepared { port }),
@@ -308,7 +308,7 @@ fn finish(core: &Core, key: &WorkerKey, attempt: &Attempt) -> Option<Finish> {
             Finish::StopOthers(StopAttempt {
                 attempt: key.attempt.clone(),
                 cause: Cause::Error,
-                reason: leaving::shortened(&format!("worker {} ended: {reason}", failed.key)),
+                reason: leaving::reason(&format!("worker {} ended: {reason}", failed.key)),
                 give_back: false,
             })
         });

@@ -3,25 +3,24 @@
 use runyard_state::entity::TaskResult;
 use runyard_types::{Cause, Outcome, encode};
 
+use crate::shorten::shortened;
+
 /// What values, metrics, summary and the list of outputs may take together, in bytes. An entry of the log has
 /// several of them.
 const RESULT_BYTES_MAX: usize = 256 << 10;
 /// What a reason may take, in bytes.
 const REASON_BYTES_MAX: usize = 8 << 10;
 
-/// The beginning of a text that is told in the state.
-pub(super) fn shortened(text: &str) -> String {
-    match text.len() > REASON_BYTES_MAX {
-        true => format!("{}…", &text[..text.floor_char_boundary(REASON_BYTES_MAX)]),
-        false => text.to_owned(),
-    }
+/// A reason as the state takes it.
+pub(super) fn reason(text: &str) -> String {
+    shortened(text, REASON_BYTES_MAX)
 }
 
 /// Ends an attempt that leaves too much with a failure that names what is too large, and leaves that out. An
 /// entry that the log does not take would be proposed for ever, and the attempt would never end.
 pub(super) fn bound(outcome: &mut Outcome, result: &mut TaskResult) {
     if let Outcome::Ended { reason, .. } = outcome {
-        *reason = shortened(reason);
+        *reason = shortened(reason, REASON_BYTES_MAX);
     }
     let parts = [
         ("its values ($RUNYARD_OUTPUT)", encode(&result.values).len()),

@@ -82,7 +82,10 @@ impl StateMachine for Machine {
     fn admit(&mut self, _index: u64, data: &[u8]) -> Result<(), CannotApply> {
         // The head alone first: of an entry that is too new, the rest may be unknown.
         let unreadable = |error: &dyn std::error::Error| {
-            CannotApply(format!("{}; start the version that wrote it, or a newer one", chain(error)))
+            CannotApply(format!(
+                "{}; start the version that wrote it, or a newer one",
+                chain(error)
+            ))
         };
         let head: EntryHead = decode("a log entry", data).map_err(|e| unreadable(&e))?;
         if head.min_version > STATE_VERSION {

@@ -2,6 +2,7 @@
 
 mod machine;
 mod proposer;
+mod reserve;
 
 pub(crate) use machine::{Machine, Published};
 pub(crate) use proposer::{Denied, Truth};

@@ -1,14 +1,16 @@
 //! Proposing commands and reading what was acknowledged.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use runyard_consensus::{Handle, ProposeError, ReadError, Status};
+use runyard_consensus::{DiskState, Handle, ProposeError, ReadError, Status};
 use runyard_state::{Applied, Command, Entry, Refusal, Reply, STATE_VERSION, Stamp, State};
 use runyard_types::{DurationMs, TimestampMs, encode};
 use tokio::sync::{oneshot, watch};
 
 use super::machine::{Published, View};
+use super::reserve;
 
 /// The largest entry, in bytes.
 const ENTRY_BYTES_MAX: usize = 1 << 20;
@@ -47,6 +49,13 @@ pub(crate) enum Denied {
     Refused(#[from] Refusal),
     #[error("the change takes {bytes} bytes, over the limit of {ENTRY_BYTES_MAX}; split it up")]
     TooLarge { bytes: usize },
+    /// The log is in its reserve, or has used it up.
+    #[error(
+        "the disk of {} is full: until there is room, {}; free some there, and it goes on without a restart",
+        dir.display(),
+        if *reserve { "nothing new is taken, only what ends work or gives back what it holds" } else { "nothing can be changed, only read" }
+    )]
+    NoRoom { dir: PathBuf, reserve: bool },
     #[error("cannot propose a change now")]
     Propose(#[source] ProposeError),
     #[error("cannot read the latest state now")]
@@ -116,13 +125,26 @@ impl Truth {
     }
 
     async fn propose_entry(&self, commands: Vec<Command>) -> Result<Vec<Applied>, Denied> {
+        // What is proposed at the same moment may still go in: the reserve has room for that.
+        if self.consensus.status().disk != DiskState::Ready
+            && !commands.iter().all(reserve::may_use)
+        {
+            return Err(self.no_room(true));
+        }
         let data = encode(&Entry { min_version: STATE_VERSION, at: self.stamp(), commands });
         if data.len() > ENTRY_BYTES_MAX {
             return Err(Denied::TooLarge { bytes: data.len() });
         }
         let (send, receive) = oneshot::channel();
         self.consensus.propose(data, Box::new(move |result| drop(send.send(result))));
-        receive.await.map_err(|_| Denied::Stopping)?.map_err(Denied::Propose)
+        receive.await.map_err(|_| Denied::Stopping)?.map_err(|error| match error {
+            ProposeError::DiskFull => self.no_room(false),
+            error => Denied::Propose(error),
+        })
+    }
+
+    fn no_room(&self, reserve: bool) -> Denied {
+        Denied::NoRoom { dir: self.consensus.dir().to_owned(), reserve }
     }
 
     /// Proposes one command.

@@ -218,8 +218,8 @@ async fn a38_rapid_resets_end_their_connection_and_nobody_elses() {
             if raw.write.write_all(&burst).await.is_err() {
                 break;
             }
-            // One connection that is let go on must not be taken for a served attack.
-            assert!(stream < 40_000, "20,000 resets on one connection were put up with");
+            // Far more than the sockets between the two can hold: the server has read most of them.
+            assert!(stream < 600_000, "300,000 resets on one connection were put up with");
         }
         let goaway = tokio::time::timeout(ANSWER_WITHIN, raw.ended).await;
         cut += u32::from(goaway.expect("it is closed").expect("no panic") == Some(CALM));

@@ -2,7 +2,7 @@
 
 use runyard_proto::agent::enrol_client::EnrolClient;
 use runyard_proto::agent::{Exit, JoinRequest, Phase, Result as WorkerResult, WorkerReport};
-use runyard_proto::v1::{GetRunRequest, StatusRequest, SubmitRequest};
+use runyard_proto::v1::{GetRunRequest, ListTokensRequest, SubmitRequest};
 use runyard_transport::AgentKey;
 use runyard_transport::token::JoinToken;
 use tonic::Code;
@@ -103,9 +103,10 @@ async fn one_strange_worker_does_not_cost_the_others_their_reports() {
 async fn a_join_that_is_refused_costs_the_log_nothing() {
     let group = Group::start().await;
     let token: JoinToken = group.token("agent", "node-1", 0).await.parse().expect("a join token");
+    // A list answers with the index of all that was acknowledged before.
     let applied = async || {
-        let status = group.fleet(&group.admin).status(StatusRequest {}).await.expect("a status");
-        status.into_inner().applied_index
+        let request = ListTokensRequest {};
+        group.fleet(&group.admin).list_tokens(request).await.expect("a list").into_inner().index
     };
     let before = applied().await;
     let other: JoinToken = group.token("agent", "node-2", 0).await.parse().expect("a join token");

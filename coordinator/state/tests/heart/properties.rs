@@ -152,9 +152,7 @@ fn place(env: &TestEnv, key: &TaskKey, b: u16) -> Command {
             let known = env.state.nodes.get(&name);
             let free = known.into_iter().flat_map(|known| {
                 let uuids = known.devices.iter().map(|device| device.uuid.clone());
-                uuids.filter(|uuid| {
-                    b.is_multiple_of(11) || !known.used.devices.contains_key(uuid)
-                })
+                uuids.filter(|uuid| b.is_multiple_of(11) || !known.used.devices.contains_key(uuid))
             });
             WorkerPlacement { devices: free.take(count).collect(), node: name }
         })
@@ -324,7 +322,11 @@ fn forged(task: &TaskKey, b: u16) -> Command {
 /// Brings everything to its end, as a leader and its agents would.
 fn drain(env: &mut TestEnv) {
     for number in 1..=5 {
-        env.hello(&format!("n{number}"), 100, if number <= 3 { 2 } else { 0 });
+        let name = format!("n{number}");
+        // One that was removed does not come back.
+        if env.state.nodes.contains_key(&node(&name)) {
+            env.hello(&name, 100, if number <= 3 { 2 } else { 0 });
+        }
     }
     for run in env.state.runs.keys().map(|(_, name)| name.to_string()).collect::<Vec<_>>() {
         if !env.run(&run).state.is_final() {

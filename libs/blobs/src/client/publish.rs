@@ -28,6 +28,9 @@ pub use measure::{Measured, MeasuredFile};
 
 /// Threads that read and hash files.
 const READERS: usize = 2;
+/// Questions for what is missing that are on their way at once, each about some 4 MiB: they wait behind packs
+/// that move on the same connection.
+const ASKED: usize = 8;
 /// Packs that are on their way at once: one arrives while another one is synced.
 const UPLOADS: usize = 6;
 
@@ -229,7 +232,7 @@ impl Uploader {
                 Ok::<Vec<Chunk>, TransferError>(fresh)
             }
         });
-        let mut asked = std::pin::pin!(asked.buffered(2));
+        let mut asked = std::pin::pin!(asked.buffered(ASKED));
         while let Some(fresh) = asked.next().await {
             missing.send(fresh?).await.map_err(|_| TransferError::Stopped)?;
         }

@@ -14,6 +14,8 @@ use crate::files::{FileError, FileStat, Found, Root};
 /// Chunks go on in batches of about this many bytes.
 const BATCH_BYTES: usize = 1 << 20;
 const BATCH_CHUNKS: usize = 512;
+/// Blocks kept for the next file: 32 MiB, until the publication ends.
+const FREE_BLOCKS: usize = 16;
 /// A file may grow by this much between its listing and its reading.
 const GROWTH_BYTES: u64 = 64 << 20;
 
@@ -38,7 +40,7 @@ pub(super) struct ReadQueue {
 
 impl ReadQueue {
     pub(super) fn new(root: Arc<Root>, files: Vec<Found>, meter: Arc<Meter>) -> Arc<Self> {
-        let blocks = BlockPool::new(BLOCK_BYTES);
+        let blocks = BlockPool::new(BLOCK_BYTES, FREE_BLOCKS);
         Arc::new(Self { root, files, next: AtomicUsize::new(0), meter, blocks })
     }
 

@@ -23,6 +23,8 @@ use crate::pack::{Entry, PackBuilder, PackError, PackId, open_stored, read_index
 const OPEN_FILES_MAX: usize = 32;
 /// Chunks that lie side by side are read together, up to this much.
 const RUN_BYTES: u32 = 1 << 20;
+/// Buffers of that size kept for the next reading; a coordinator that rests must stay small.
+const FREE_RUNS: usize = 3;
 /// A journal of this size becomes a pack.
 const JOURNAL_BYTES: u64 = 16 << 20;
 /// What arrived of a pack is kept this long for its upload to go on.
@@ -77,7 +79,7 @@ impl Project {
             group: Group::default(),
             journal: Mutex::default(),
             files: Mutex::default(),
-            runs: BlockPool::new(RUN_BYTES as usize),
+            runs: BlockPool::new(RUN_BYTES as usize, FREE_RUNS),
         };
         this.load(threads)?;
         Ok(this)

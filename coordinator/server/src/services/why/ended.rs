@@ -117,8 +117,10 @@ fn last_attempt(task: &Task, attempt: &Attempt) -> String {
         Some(_) => "no exit was reported".to_owned(),
         None => "it never started".to_owned(),
     });
-    let took = match (attempt.started_at, attempt.ended_at) {
-        (Some(start), Some(end)) => format!(" after {}", end.since(start)),
+    // The process's own times: the coordinator hears of start and end together, where they are close.
+    let ran = attempt.exit.as_ref().map(|exit| exit.ended_at.since(exit.started_at));
+    let took = match ran {
+        Some(ran) if ran.0 > 0 => format!(" after {ran}"),
         _ => String::new(),
     };
     format!("{number}, on {}: {exit}{took}", nodes.join(", "))
