@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(read.get(7), Some(components(&[("seed", "7"), ("file", "new")])));
         assert_eq!(read.get(TASKS), None);
         // The code changed, and one of them runs anew: the others are as they were.
-        let mut next = read.clone();
+        let mut next = read;
         next.rebase(&components(&[("code", "y"), ("seed", "5")]));
         next.set(5, &components(&[("code", "y"), ("seed", "5")]));
         assert_eq!(next.get(3), Some(of("3")));

@@ -27,8 +27,8 @@ mod stagespec;
 mod truth;
 mod views;
 
-pub use commit::COMMIT;
 pub use certificate::RenewError;
+pub use commit::COMMIT;
 pub use config::{InitError, Initialised, ServerConfig, init};
 pub use reconcile::gate_child::gate_child_main;
 pub use run::{ServerError, Started, start};

@@ -110,8 +110,8 @@ fn a_long_line_is_cut_around_the_place() {
     error[RY0109]: `b-c` is no name of a variable
       --> runyard.yaml:6:419
       |
-    6 | xxxxxxxxxxxxxxxxx", b-c: 1 }
-      |                     ^^^
+    6 | …xxxxxxxxxxxxxxxxx", b-c: 1 }
+      |                      ^^^
       = help: letters, digits and `_`, no digit first
     "#);
 }

@@ -87,7 +87,11 @@ impl State {
         })
     }
 
-    pub(super) fn release_worker(&mut self, key: &WorkerKey, from: WorkerPhase) -> Result<(), Refusal> {
+    pub(super) fn release_worker(
+        &mut self,
+        key: &WorkerKey,
+        from: WorkerPhase,
+    ) -> Result<(), Refusal> {
         if from == WorkerPhase::Released {
             return Err(backward(key, from));
         }

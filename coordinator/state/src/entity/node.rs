@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use runyard_types::{AttemptKey, ByteSize, CpuMilli, Digest, DurationMs, NodeName, TimestampMs, WorkerKey};
+use runyard_types::{
+    AttemptKey, ByteSize, CpuMilli, Digest, DurationMs, NodeName, TimestampMs, WorkerKey,
+};
 use serde::{Deserialize, Serialize};
 
 use super::Stop;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use runyard_types::{
-    AttemptKey, Cause, Digest, DurationMs, ExitReport, NodeName, Outcome, Resources, StageName, TaskKey,
-    TimestampMs,
+    AttemptKey, Cause, Digest, DurationMs, ExitReport, NodeName, Outcome, Resources, StageName,
+    TaskKey, TimestampMs,
 };
 use serde::{Deserialize, Serialize};
 
