@@ -273,6 +273,65 @@ async fn what_ends_badly_says_why() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_mount_is_read_in_place_and_stays_as_it_was() {
+    let group = Group::start().await;
+    let data = group.nas().join("data");
+    std::fs::create_dir_all(&data).expect("made");
+    std::fs::write(data.join("x.csv"), "host\n").expect("written");
+    let _agent = group.agent("a");
+    let inventory = group.wait("a hello", |heard| heard.hellos().first().cloned()).await;
+    let isolation = inventory.inventory.expect("one").isolation;
+    // `rm -rf` of a link's content, of the mount's, and of both by the host's own path.
+    let mut worker = group.worker(
+        "train",
+        "exec 2>&1; cat sets/data/x.csv $RUNYARD_INPUT_RAW/x.csv; [ -L sets/data ] && echo link; \
+         [ $RUNYARD_INPUT_NAS = $PWD/sets/data ] || echo elsewhere; \
+         if [ ! -L sets/data ]; then rm -rf sets/data/* $RUNYARD_INPUT_RAW/*; touch sets/data/new; fi; \
+         mkdir out; echo done >out/n",
+    );
+    let mount = data.to_string_lossy().into_owned();
+    spec(&mut worker).inputs = vec![
+        Input {
+            name: "nas".into(),
+            mount: mount.clone(),
+            at: "sets/data".into(),
+            ..Input::default()
+        },
+        Input { name: "raw".into(), mount: mount.clone(), ..Input::default() },
+    ];
+    spec(&mut worker).outputs = vec![output("n", "out")];
+    // The place of the second lies in the first, which is the host's.
+    let mut inside = group.worker("inside", "true");
+    let at = |name: &str, at: &str| Input {
+        name: name.into(),
+        mount: mount.clone(),
+        at: at.into(),
+        ..Input::default()
+    };
+    spec(&mut inside).inputs = vec![at("one", "data"), at("two", "data/two")];
+    group.heard.want(|set| set.workers = vec![worker.clone(), inside.clone()]).await;
+    let done = group.released(&worker.key).await;
+    assert!(done.result.as_ref().expect("a result").succeeded, "{done:?}");
+    let log = String::from_utf8(group.sealed(&worker.key, Channel::Log).await).expect("text");
+    assert!(log.starts_with("host\nhost\n") && !log.contains("elsewhere"), "{log}");
+    if isolation.contains("read-only mounts: ") {
+        common::skipped(&format!("a mount that can't be written to: {isolation}"));
+        assert!(log.contains("link"), "{log}");
+    } else {
+        assert_eq!(log.matches("Read-only file system").count(), 3, "{log}");
+    }
+    let refused = group.released(&inside.key).await;
+    let (cause, text) = reason(&refused);
+    assert_eq!(cause, "failure", "{text}");
+    assert!(text.contains("input `two`: `at: data/two`: `data` is a link"), "{text}");
+    group.heard.want(|set| set.workers.clear()).await;
+    let left = || folders(&group.state_dir("a").join("spaces"));
+    group.wait("the folders to go", |_| (left() == 0).then_some(())).await;
+    assert_eq!(std::fs::read(data.join("x.csv")).expect("it is there"), b"host\n");
+    assert_eq!(std::fs::read_dir(&data).expect("listed").count(), 1, "something was left there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn f25_a_worker_whose_shim_was_killed_is_an_error_and_nothing_is_left_of_it() {
     let group = Group::start().await;
     let _agent = group.agent("a");

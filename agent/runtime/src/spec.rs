@@ -33,6 +33,11 @@ pub struct WorkerSpec {
     pub private_shm: bool,
     /// Paths that stay visible although they lie below `/tmp`. `cwd` always does.
     pub keep: Vec<PathBuf>,
+    /// Folders and files of the host, and the places where the stage finds them without being able
+    /// to write to them, where a mount namespace can be had. A place may be the host's own path. Else
+    /// it is made; a link that stands there gives way for the mount, and stays where none can be had
+    /// (and with a shim that does not know this field).
+    pub read_only: Vec<(PathBuf, PathBuf)>,
     /// User and groups of the stage; needs root. `None`: those of the agent.
     pub user: Option<User>,
     /// Resource limits by kernel number: (resource, soft, hard).
@@ -183,6 +188,11 @@ impl WorkerSpec {
         if !self.cwd.is_absolute() {
             return bad("cwd", format!("{} is not absolute", self.cwd.display()));
         }
+        for path in self.read_only.iter().flat_map(|(host, place)| [host, place]) {
+            if !path.is_absolute() || path.as_os_str().as_bytes().contains(&0) {
+                return bad("readonly", format!("{path:?} is not an absolute path without NUL"));
+            }
+        }
         if self.spool.segment_bytes < 4096 {
             return bad("spool", "a segment has at least 4096 bytes".into());
         }
@@ -220,6 +230,10 @@ impl WorkerSpec {
         }
         for k in &self.keep {
             put("keep", k.as_os_str().as_bytes());
+        }
+        for (host, place) in &self.read_only {
+            let pair = [host.as_os_str().as_bytes(), place.as_os_str().as_bytes()];
+            put("readonly", &pair.join(&0));
         }
         if let Some(u) = &self.user {
             let groups = u.groups.iter().map(|g| format!(" {g}")).collect::<String>();
@@ -285,6 +299,11 @@ impl WorkerSpec {
             "tmp" => self.tmp = Some(path()),
             "shm" => self.private_shm = value == b"private",
             "keep" => self.keep.push(path()),
+            "readonly" => {
+                let nul = value.iter().position(|b| *b == 0);
+                let nul = nul.ok_or(refuse("no NUL between the host's path and the place"))?;
+                self.read_only.push((os(&value[..nul]).into(), os(&value[nul + 1..]).into()));
+            }
             "!user" => {
                 let ids = numbers(name, value)?;
                 let id = |n: u64| u32::try_from(n).map_err(|_| refuse("an id is over 32 bits"));
@@ -410,6 +429,7 @@ mod tests {
             tmp: Some("/t".into()),
             private_shm: true,
             keep: vec!["/tmp/x y".into()],
+            read_only: vec![("/mnt/a b".into(), "/w/data".into()), ("/n".into(), "/n".into())],
             user: Some(User { uid: 7, gid: 8, groups: vec![8, 9] }),
             rlimits: vec![(4, 0, u64::MAX)],
             spool: SpoolLimits { segment_bytes: 4096, head_bytes: 1, tail_bytes: 2 },
@@ -447,6 +467,9 @@ mod tests {
         assert_eq!(String::from_utf8(spec.encode()).expect("ascii"), text);
         let newer = text.replace("end 0", "colour 3\nred\nend 0");
         assert_eq!(WorkerSpec::decode(newer.as_bytes()).expect("unknown fields are skipped"), spec);
+        let cut = text.replace("end 0", "readonly 4\n/mnt\nend 0");
+        let error = WorkerSpec::decode(cut.as_bytes()).expect_err("half a mount");
+        assert!(error.to_string().contains("readonly"), "{error}");
         let must = text.replace("end 0", "!colour 3\nred\nend 0");
         let error = WorkerSpec::decode(must.as_bytes()).expect_err("must be understood");
         assert!(error.to_string().contains("!colour"), "{error}");
@@ -470,6 +493,8 @@ mod tests {
         );
         refused(|s| s.uid = "../x".into(), "uid");
         refused(|s| s.cwd = "w".into(), "absolute");
+        refused(|s| s.read_only.push(("/a".into(), "data".into())), "readonly");
+        refused(|s| s.read_only.push(("/a\0b".into(), "/w/data".into())), "readonly");
     }
 
     proptest::proptest! {

@@ -203,6 +203,29 @@ pub(crate) fn pidfd_signal(pidfd: &OwnedFd, signal: Signal) -> io::Result<()> {
     if r == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Makes the mount at `point` and all below it read-only, and leaves what else holds for them.
+/// `ENOSYS`: before Linux 5.12.
+pub(crate) fn mount_read_only(point: &std::ffi::CStr) -> io::Result<()> {
+    let change = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_RDONLY,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    // SAFETY: a path that ends in NUL and a live mount_attr, with its size; nothing is written.
+    let r = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            libc::AT_FDCWD,
+            point.as_ptr(),
+            libc::AT_RECURSIVE | libc::AT_SYMLINK_NOFOLLOW,
+            std::ptr::from_ref(&change),
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if r == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Makes `to` share `from`'s extents, copy-on-write. `EOPNOTSUPP`, `EXDEV`, `EINVAL`: copy instead.
 pub(crate) fn reflink(from: impl AsFd, to: impl AsFd) -> io::Result<()> {
     // SAFETY: FICLONE takes the source descriptor as its integer argument.

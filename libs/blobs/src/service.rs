@@ -5,6 +5,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +16,8 @@ use runyard_proto::v1::{
     UploadPackResponse,
 };
 use runyard_types::{Digest, ProjectName};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::error::{SendTimeoutError, TrySendError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::spawn_blocking;
 use tokio_stream::wrappers::ReceiverStream;
@@ -30,7 +33,8 @@ use crate::store::{LocalStore, PackUpload, StoreError};
 pub const DATA_BYTES: usize = 256 << 10;
 /// Streams served at once; more are told to come back.
 const STREAMS_MAX: usize = 256;
-/// A sender that is silent for longer is cut; it goes on where it was.
+/// A sender that is silent for longer, or a reader that takes nothing for longer, is cut; it goes on where it
+/// was.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// What a call wants to do in a project.
@@ -51,6 +55,7 @@ pub struct BlobService {
     store: Arc<LocalStore>,
     authorise: Authorise,
     streams: Arc<Semaphore>,
+    silence: Duration,
 }
 
 impl std::fmt::Debug for BlobService {
@@ -68,7 +73,14 @@ enum Arrival {
 impl BlobService {
     /// Serves `store` to those whom `authorise` lets in.
     pub fn new(store: Arc<LocalStore>, authorise: Authorise) -> Self {
-        Self { store, authorise, streams: Arc::new(Semaphore::new(STREAMS_MAX)) }
+        Self { store, authorise, streams: Arc::new(Semaphore::new(STREAMS_MAX)), silence: SILENCE }
+    }
+
+    /// Cuts senders and readers that are silent for longer than `silence`, instead of a minute.
+    #[must_use]
+    pub fn with_silence(mut self, silence: Duration) -> Self {
+        self.silence = silence;
+        self
     }
 
     fn enter(
@@ -100,7 +112,7 @@ impl BlobService {
     where
         S: Stream<Item = Result<UploadPackRequest, Status>> + Unpin + Send,
     {
-        let first = next(&mut messages).await?;
+        let first = next(&mut messages, self.silence).await?;
         let first = first.ok_or_else(|| Status::invalid_argument("the upload names no pack"))?;
         let project = self.enter(metadata, extensions, &first.project, Access::Write)?;
         let pack = pack_id(&first.pack)?;
@@ -123,7 +135,7 @@ impl BlobService {
         // When the writer has failed its end of the channel is closed; its error is told below.
         let mut open = arrivals.send(Arrival::Data(first.offset, first.data)).await.is_ok();
         while open {
-            match next(&mut messages).await? {
+            match next(&mut messages, self.silence).await? {
                 Some(message) => {
                     let arrival = Arrival::Data(message.offset, message.data);
                     open = arrivals.send(arrival).await.is_ok();
@@ -140,14 +152,14 @@ impl BlobService {
     }
 }
 
-async fn next<S>(messages: &mut S) -> Result<Option<UploadPackRequest>, Status>
+async fn next<S>(messages: &mut S, silence: Duration) -> Result<Option<UploadPackRequest>, Status>
 where
     S: Stream<Item = Result<UploadPackRequest, Status>> + Unpin,
 {
-    match tokio::time::timeout(SILENCE, messages.next()).await {
+    match tokio::time::timeout(silence, messages.next()).await {
         Ok(message) => message.transpose(),
         Err(_) => {
-            Err(Status::deadline_exceeded("the upload was silent for a minute; go on with it"))
+            Err(Status::deadline_exceeded("the upload was silent for too long; go on with it"))
         }
     }
 }
@@ -236,6 +248,8 @@ impl Blobs for BlobService {
         let ids = digests(&request.chunks)?;
         let permit = self.stream()?;
         let (answers, stream) = mpsc::channel(8);
+        let cut = Arc::new(AtomicBool::new(false));
+        let answers = Answers { answers, silence: self.silence, cut: cut.clone() };
         let store = self.store.clone();
         spawn_blocking(move || {
             let mut rest = ids.as_slice();
@@ -244,10 +258,10 @@ impl Blobs for BlobService {
                 let (these, next) = rest.split_at(run.len());
                 for (id, data) in these.iter().zip(run) {
                     let sent = match data {
-                        Ok(data) => send_chunk(&answers, id, &data),
+                        Ok(data) => answers.send_chunk(id, &data),
                         Err(error) => {
                             // The reader may be gone; then nobody is left to be told.
-                            let _ = answers.blocking_send(Err(status(&error)));
+                            answers.send(Err(status(&error)));
                             false
                         }
                     };
@@ -259,32 +273,66 @@ impl Blobs for BlobService {
             }
             drop(permit);
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+        // Asked for only when all that was sent has been taken.
+        let end = std::iter::from_fn(move || {
+            let text = "the answer was not read for too long; ask again for what is missing";
+            cut.swap(false, Ordering::AcqRel).then(|| Err(Status::deadline_exceeded(text)))
+        });
+        let stream = ReceiverStream::new(stream).chain(tokio_stream::iter(end));
+        Ok(Response::new(Box::pin(stream)))
     }
 }
 
-/// Sends a chunk in messages of [`DATA_BYTES`]; false when the reader is gone.
-fn send_chunk(
-    answers: &mpsc::Sender<Result<ReadChunksResponse, Status>>,
-    id: &Digest,
-    data: &Bytes,
-) -> bool {
-    let chunk = Bytes::copy_from_slice(id.as_bytes());
-    let mut offset = 0;
-    while offset < data.len() {
-        let end = (offset + DATA_BYTES).min(data.len());
-        let answer = ReadChunksResponse {
-            chunk: chunk.clone(),
-            offset: offset as u64,
-            data: data.slice(offset..end),
-            last: end == data.len(),
-        };
-        if answers.blocking_send(Ok(answer)).is_err() {
-            return false;
+type Answer = Result<ReadChunksResponse, Status>;
+
+/// The way to a reader, from a blocking thread.
+struct Answers {
+    answers: mpsc::Sender<Answer>,
+    silence: Duration,
+    /// The reader took nothing for too long.
+    cut: Arc<AtomicBool>,
+}
+
+impl Answers {
+    /// Sends a chunk in messages of [`DATA_BYTES`]; false when the reader is gone or cut.
+    fn send_chunk(&self, id: &Digest, data: &Bytes) -> bool {
+        let chunk = Bytes::copy_from_slice(id.as_bytes());
+        let mut offset = 0;
+        while offset < data.len() {
+            let end = (offset + DATA_BYTES).min(data.len());
+            let answer = ReadChunksResponse {
+                chunk: chunk.clone(),
+                offset: offset as u64,
+                data: data.slice(offset..end),
+                last: end == data.len(),
+            };
+            if !self.send(Ok(answer)) {
+                return false;
+            }
+            offset = end;
         }
-        offset = end;
+        true
     }
-    true
+
+    /// Waits for room, but not without end: a reader that reads nothing holds a thread and one of
+    /// [`STREAMS_MAX`] places.
+    fn send(&self, answer: Answer) -> bool {
+        let answer = match self.answers.try_send(answer) {
+            Ok(()) => return true,
+            Err(TrySendError::Closed(_)) => return false,
+            Err(TrySendError::Full(answer)) => answer,
+        };
+        let waiting = self.answers.send_timeout(answer, self.silence);
+        match Handle::current().block_on(waiting) {
+            Ok(()) => true,
+            Err(SendTimeoutError::Closed(_)) => false,
+            Err(SendTimeoutError::Timeout(_)) => {
+                tracing::warn!("a reader of chunks took nothing for too long; its answer is cut");
+                self.cut.store(true, Ordering::Release);
+                false
+            }
+        }
+    }
 }
 
 fn digests(ids: &[Bytes]) -> Result<Vec<Digest>, Status> {
@@ -321,7 +369,11 @@ fn status(error: &StoreError) -> Status {
             tracing::error!(%error, "the blob store's disk is full");
             Status::resource_exhausted("the coordinator's blob store is full; make room there")
         }
-        StoreError::Io { .. } | StoreError::InUse(_) | StoreError::Format(..) => {
+        StoreError::Io { .. }
+        | StoreError::InUse(_)
+        | StoreError::Format(..)
+        | StoreError::Unreadable { .. }
+        | StoreError::Newer { .. } => {
             tracing::error!(error = error as &dyn std::error::Error, "the blob store failed");
             Status::internal("the blob store failed; the coordinator's log says why")
         }

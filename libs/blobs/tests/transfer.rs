@@ -389,3 +389,81 @@ async fn a15_a_caller_without_a_grant_learns_nothing() {
     let blob = remote.with_metadata(metadata).get_blob(&id).await.expect("is granted");
     assert_eq!(&blob[..], b"secret");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a12_readers_that_never_read_are_cut_and_make_room() {
+    use runyard_proto::v1::ReadChunksRequest;
+    use runyard_proto::v1::blobs_server::Blobs as _;
+    use tokio_stream::StreamExt as _;
+    use tonic::{Code, Request};
+
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = Arc::new(LocalStore::open(dir.path()).expect("opens"));
+    let chunks: Vec<Chunk> = (0..40).map(|n| Chunk::new(noise(n, 10).into())).collect();
+    store.put_chunks(&project(), chunks.clone()).expect("puts");
+    let silence = Duration::from_millis(500);
+    let service = BlobService::new(store, Arc::new(|_, _, _, _| Ok(()))).with_silence(silence);
+    let ask = || {
+        let ids = chunks.iter().map(|chunk| chunk.id.as_bytes().to_vec().into()).collect();
+        let project = project().to_string();
+        service.read_chunks(Request::new(ReadChunksRequest { project, chunks: ids }))
+    };
+    let mut held = Vec::new();
+    let refused = loop {
+        match ask().await {
+            Ok(answer) => held.push(answer.into_inner()),
+            Err(refused) => break refused,
+        }
+    };
+    assert_eq!((refused.code(), held.len()), (Code::ResourceExhausted, 256));
+    // They read nothing, and still hold their answers; but their places are free again.
+    let answer = tokio::time::timeout(Duration::from_secs(20), async {
+        loop {
+            match ask().await {
+                Ok(answer) => break answer,
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    });
+    let answer = answer.await.expect("there is room again").into_inner();
+    let all: Vec<_> = answer.collect().await;
+    assert_eq!(all.iter().filter(|part| part.is_ok()).count(), chunks.len());
+    assert_eq!(all.len(), chunks.len(), "a reader that reads is not cut");
+    // One that reads at last is told that there is more.
+    let mut cut = 0;
+    for late in held {
+        let late: Vec<_> = late.collect().await;
+        if let Some(Err(last)) = late.last() {
+            assert_eq!(last.code(), Code::DeadlineExceeded);
+            assert!(late.len() <= chunks.len());
+            cut += 1;
+        } else {
+            assert_eq!(late.len(), chunks.len(), "not cut, and whole");
+        }
+    }
+    assert!(cut > 0);
+}
+
+#[tokio::test]
+async fn f41_cached_files_that_are_gone_are_fetched_again() {
+    let served = serve().await;
+    let from = served.dir.path().join("from");
+    for (name, len) in
+        [("one", 900), ("again/one", 900), ("large", 700_000), ("again/large", 700_000)]
+    {
+        write(&from, name, noise(len as u64, len));
+    }
+    let published = Uploader::new(served.remote.clone()).publish_dir(&from, &path("")).await;
+    let published = published.expect("publishes");
+    let cache_dir = served.dir.path().join("cache");
+    let cache = Cache::open(&cache_dir, 1 << 30).expect("opens");
+    let download = Downloader::new(served.remote.clone()).with_cache(cache);
+    for n in 0..3 {
+        let to = served.dir.path().join(format!("to{n}"));
+        download.fetch(published.root, &to).await.expect("fetches whatever the cache lost");
+        assert_eq!(contents(&to), contents(&from));
+        for shard in fs_err::read_dir(cache_dir.join("objects")).expect("lists") {
+            fs_err::remove_dir_all(shard.expect("lists").path()).expect("removes");
+        }
+    }
+}

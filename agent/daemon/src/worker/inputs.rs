@@ -3,26 +3,38 @@
 use std::path::{Path, PathBuf};
 
 use runyard_blobs::{RelPath, Tree};
-use runyard_proto::agent::{Input, WorkerSpec};
+use runyard_proto::agent::{Input, OutputSpec, WorkerSpec};
 use runyard_runtime::workspace::Workspace;
 
 use super::prepare::{digest, downloader, refused};
 use super::{Fault, blocking};
 use crate::shared::{Job, Shared};
 
-/// Places all inputs; answers each one's name and absolute path.
+/// What was placed.
+#[derive(Debug, Default)]
+pub(super) struct Placed {
+    /// Each input's name and absolute path.
+    pub(super) inputs: Vec<(String, PathBuf)>,
+    /// What of the host is only to be read: its path, and where the stage finds it.
+    pub(super) mounts: Vec<(PathBuf, PathBuf)>,
+}
+
+/// Places all inputs.
 pub(super) async fn place(
     shared: &Shared,
     job: &Job,
     spec: &WorkerSpec,
     space: &Workspace,
-) -> Result<Vec<(String, PathBuf)>, Fault> {
-    let mut placed = Vec::new();
+) -> Result<Placed, Fault> {
+    let mut placed = Placed::default();
     for input in &spec.inputs {
         let path = if input.mount.is_empty() {
             tree(shared, job, input, space).await?
         } else {
-            mount(shared, input, space).await?
+            no_output_in(input, &spec.outputs)?;
+            let (host, path) = mount(shared, input, space).await?;
+            placed.mounts.push((host, path.clone()));
+            path
         };
         // The outputs of a matrix lie side by side in one folder, which is what the stage is told.
         let told = match input.folder.as_str() {
@@ -36,8 +48,8 @@ pub(super) async fn place(
             ),
         };
         let one = (input.name.clone(), told);
-        if !placed.contains(&one) {
-            placed.push(one);
+        if !placed.inputs.contains(&one) {
+            placed.inputs.push(one);
         }
     }
     Ok(placed)
@@ -56,6 +68,7 @@ async fn tree(
         .await
         .map_err(|error| refused(&what, &error))?;
     let at = at(input)?;
+    through_no_link(&input.name, &at, &space.work())?;
     let (folder, path) = target(&tree, &at, &input.at, &space.work());
     downloader
         .fetch_tree(&tree, &RelPath::default(), &folder)
@@ -102,25 +115,81 @@ fn at(input: &Input) -> Result<RelPath, Fault> {
 }
 
 /// A folder or file of the host, below one that this node allows. It is given as it is: its bytes
-/// are not copied.
-async fn mount(shared: &Shared, input: &Input, space: &Workspace) -> Result<PathBuf, Fault> {
+/// are not copied. Answers its real path and where the stage finds it: a link, in whose place the
+/// shim mounts it read-only where it can.
+async fn mount(
+    shared: &Shared,
+    input: &Input,
+    space: &Workspace,
+) -> Result<(PathBuf, PathBuf), Fault> {
     let (name, wanted) = (input.name.clone(), PathBuf::from(&input.mount));
     let allowed = shared.config.mounts.clone();
     let link = match input.at.is_empty() {
         true => None,
-        false => Some(space.work().join(at(input)?.as_str())),
+        false => {
+            let at = at(input)?;
+            through_no_link(&name, &at, &space.work())?;
+            Some(space.work().join(at.as_str()))
+        }
     };
+    if !shared.isolation.read_only_mounts {
+        let path = &input.mount;
+        tracing::warn!(input = name, path, "a stage could write into it: no read-only mounts here");
+    }
     blocking(move || {
         let real = check_mount(&name, &wanted, &allowed)?;
-        let Some(link) = link else { return Ok(real) };
+        let Some(link) = link else { return Ok((real.clone(), real)) };
         let failed = |error: std::io::Error| Fault::error(format!("input `{name}`: {error}"));
         if let Some(parent) = link.parent() {
             fs_err::create_dir_all(parent).map_err(failed)?;
         }
         fs_err::os::unix::fs::symlink(&real, &link).map_err(failed)?;
-        Ok(link)
+        Ok((real, link))
     })
     .await
+}
+
+/// Refuses an output that a mount would hold: nothing can be written there, and what the host has
+/// there is not the stage's.
+fn no_output_in(input: &Input, outputs: &[OutputSpec]) -> Result<(), Fault> {
+    if input.at.is_empty() {
+        return Ok(());
+    }
+    let place = at(input)?;
+    for output in outputs {
+        let path = RelPath::parse(&output.path);
+        // One that is no path is refused when it is taken.
+        if path.is_ok_and(|path| Path::new(path.as_str()).starts_with(place.as_str())) {
+            return Err(Fault::failure(format!(
+                "output `{}`: `{}` lies in `{}`, where the input `{}` shows `mount:{}` read-only; \
+                 give one of them another path",
+                output.name,
+                output.path,
+                place.as_str(),
+                input.name,
+                input.mount
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses an `at` that leads through a link, or is one: what is placed there would be written to
+/// where the link leads, which for a mount is a folder of the host.
+fn through_no_link(name: &str, at: &RelPath, work: &Path) -> Result<(), Fault> {
+    let mut path = work.to_path_buf();
+    for part in at.as_str().split('/') {
+        path.push(part);
+        if path.symlink_metadata().is_ok_and(|found| found.is_symlink()) {
+            let link = path.strip_prefix(work).unwrap_or(&path).display();
+            return Err(Fault::failure(format!(
+                "input `{name}`: `at: {}`: `{link}` is a link or a `mount:` input, and nothing is \
+                 placed in one; give it another `at`",
+                at.as_str()
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn check_mount(name: &str, wanted: &Path, allowed: &[PathBuf]) -> Result<PathBuf, Fault> {
@@ -179,6 +248,46 @@ mod tests {
             let fault = check_mount("x", &bad, allowed).expect_err(word);
             assert!(fault.reason.contains(word), "{}", fault.reason);
             assert!(fault.reason.contains("input `x`"), "{}", fault.reason);
+        }
+    }
+
+    #[test]
+    fn a13_nothing_is_placed_in_a_mount() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (work, host) = (dir.path().join("work"), dir.path().join("host"));
+        fs_err::create_dir_all(work.join("plain/deep")).expect("made");
+        fs_err::create_dir_all(host.join("sub")).expect("made");
+        fs_err::os::unix::fs::symlink(&host, work.join("plain/data")).expect("linked");
+        let check = |at: &str| through_no_link("x", &RelPath::parse(at).expect("a path"), &work);
+        for good in ["plain", "plain/deep", "plain/deep/new/er", "new"] {
+            check(good).expect(good);
+        }
+        for bad in ["plain/data", "plain/data/sub", "plain/data/new"] {
+            let fault = check(bad).expect_err(bad);
+            assert!(fault.reason.contains("input `x`"), "{}", fault.reason);
+            assert!(fault.reason.contains("`plain/data` is a link"), "{}", fault.reason);
+        }
+    }
+
+    #[test]
+    fn an_output_in_a_mount_is_refused_before_anything_runs() {
+        let mount = |at: &str| Input {
+            name: "nas".into(),
+            mount: "/mnt/nas".into(),
+            at: at.into(),
+            ..Input::default()
+        };
+        let out = |path: &str| {
+            vec![OutputSpec { name: "model".into(), path: path.into(), ..OutputSpec::default() }]
+        };
+        for (at, path) in [("", "data"), ("data", "out"), ("data", "data2/x"), ("a/data", "a")] {
+            no_output_in(&mount(at), &out(path)).expect(path);
+        }
+        for (at, path) in [("data", "data"), ("data/", "data/"), ("data", "data/out/w")] {
+            let fault = no_output_in(&mount(at), &out(path)).expect_err(path);
+            for word in ["output `model`", "input `nas`", "mount:/mnt/nas"] {
+                assert!(fault.reason.contains(word), "{}", fault.reason);
+            }
         }
     }
 

@@ -21,6 +21,8 @@ use crate::transfer::transfer;
 pub(crate) struct Prepared {
     /// Inputs: name, absolute path.
     pub(super) inputs: Vec<(String, PathBuf)>,
+    /// What of the host is only to be read: its path, and where the stage finds it.
+    pub(super) mounts: Vec<(PathBuf, PathBuf)>,
     pub(super) venv: Option<PathBuf>,
     /// Keeps a built environment while the worker is here.
     pub(super) built: Option<Built>,
@@ -129,7 +131,8 @@ async fn fetch_all(shared: &Shared, job: &Job, space: &Workspace) -> Result<Prep
     if !spec.code_root.is_empty() {
         fetch(shared, job, "code", &spec.code_root, &space.work()).await?;
     }
-    prepared.inputs = inputs::place(shared, job, &spec, space).await?;
+    let placed = inputs::place(shared, job, &spec, space).await?;
+    (prepared.inputs, prepared.mounts) = (placed.inputs, placed.mounts);
     if let Some(serve) = spec.serve.as_ref().filter(|serve| !serve.model_root.is_empty()) {
         let model = job.folder(&shared.paths).join("space/model");
         let what = format!("model {} version {}", serve.model, serve.model_version);

@@ -87,6 +87,7 @@ fn shim_spec(shared: &Shared, job: &Job, prepared: &Prepared) -> Result<WorkerSp
         tmp: private_tmp.then(|| space.tmp()),
         private_shm: true,
         keep: keep(shared, job, prepared),
+        read_only: prepared.mounts.clone(),
         spool: if half == 0 {
             spool
         } else {

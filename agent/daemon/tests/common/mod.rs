@@ -67,6 +67,11 @@ impl Group {
         self.folder.path().join(node)
     }
 
+    /// What the agents allow as mounts. It is for the test to make.
+    pub(crate) fn nas(&self) -> PathBuf {
+        self.folder.path().join("nas")
+    }
+
     /// An agent as a process of its own, which ends with what this returns.
     pub(crate) fn agent(&self, node: &str) -> Agent {
         let log = std::fs::File::options()
@@ -77,6 +82,7 @@ impl Group {
         let child = Command::new(env!("CARGO_BIN_EXE_runyard-agent-test"))
             .arg(self.state_dir(node))
             .args([&self.address, node, "2", &self.token.expose()])
+            .arg(self.nas())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

@@ -19,6 +19,7 @@ mod control;
 mod init;
 mod mounts;
 mod pump;
+mod read_only;
 mod start;
 
 pub(crate) use start::{STATUS_RESERVE, run};

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::libc;
 use nix::mount::{MsFlags, mount};
 
+use super::read_only;
 use crate::cgroup::{holds_pids, short};
 use crate::spec::WorkerSpec;
 
@@ -32,6 +33,8 @@ pub(super) fn arrange(spec: &WorkerSpec, words: &mut Vec<String>) -> Result<(), 
             Err(e) => format!("no-pids:{}", short(&e)),
         });
     }
+    // Before `/tmp` and `/dev/shm` are covered: they may lie below.
+    let read_only = read_only::open(&spec.read_only);
     if let Some(tmp) = &spec.tmp {
         words.push(match private_tmp(spec, tmp) {
             Ok(()) => "private-tmp".into(),
@@ -44,6 +47,12 @@ pub(super) fn arrange(spec: &WorkerSpec, words: &mut Vec<String>) -> Result<(), 
         words.push(match made {
             Ok(()) => "private-shm".into(),
             Err(e) => format!("no-private-shm:{e:?}"),
+        });
+    }
+    if !spec.read_only.is_empty() {
+        words.push(match read_only::show(read_only) {
+            Ok(()) => "read-only-mounts".into(),
+            Err(e) => format!("no-read-only-mounts:{}", short(&e)),
         });
     }
     Ok(())
@@ -104,11 +113,11 @@ fn private_tmp(spec: &WorkerSpec, tmp: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn handle(path: &Path) -> io::Result<File> {
+pub(super) fn handle(path: &Path) -> io::Result<File> {
     std::fs::OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_CLOEXEC).open(path)
 }
 
-fn bind(from: &File, over: &Path) -> io::Result<()> {
+pub(super) fn bind(from: &File, over: &Path) -> io::Result<()> {
     let from = PathBuf::from(format!("/proc/self/fd/{}", from.as_raw_fd()));
     let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
     Ok(mount(Some(&from), over, NOTHING, flags, NOTHING)?)

@@ -12,6 +12,7 @@ mod state;
 pub use object::{ObjectWriter, Pinned};
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::UNIX_EPOCH;
 
@@ -79,7 +80,11 @@ impl Cache {
         }
         let this = Self { dir: dir.to_owned(), state: Mutex::new(State::new(limit_bytes)) };
         this.load(&objects)?;
-        this.remove(this.lock().shrink(0));
+        let mut state = this.lock();
+        let gone = state.shrink(0);
+        let aside = this.take_away(&state, gone);
+        drop(state);
+        unlink(aside);
         Ok(Arc::new(this))
     }
 
@@ -149,24 +154,43 @@ impl Cache {
     pub fn writer(self: &Arc<Self>, size: u64) -> Result<Option<ObjectWriter>, CacheError> {
         let mut state = self.lock();
         let Some(gone) = state.reserve(size) else { return Ok(None) };
+        let aside = self.take_away(&state, gone);
         drop(state);
-        self.remove(gone);
+        unlink(aside);
         ObjectWriter::new(self.clone(), size).map(Some)
     }
 
-    /// Forgets an object that was found damaged.
+    /// Forgets an object that was found damaged, or gone.
     pub(crate) fn drop_object(&self, id: &Digest) {
-        tracing::warn!(object = %id, "an object of the blob cache is damaged; dropped");
-        self.lock().forget(id);
-        self.remove(vec![*id]);
+        tracing::warn!(object = %id, "an object of the blob cache is damaged or gone; dropped");
+        let mut state = self.lock();
+        state.forget(id);
+        let aside = self.take_away(&state, vec![*id]);
+        drop(state);
+        unlink(aside);
     }
 
-    fn remove(&self, gone: Vec<Digest>) {
+    /// Takes the names from files of objects that `_state` no longer has. It is held meanwhile: another may
+    /// write the same object at once, and must not lose its file to this. To unlink a large file takes long, so
+    /// that is left for later.
+    fn take_away(&self, _state: &MutexGuard<'_, State>, gone: Vec<Digest>) -> Vec<PathBuf> {
+        let mut aside = Vec::with_capacity(gone.len());
         for id in gone {
-            // What stays behind is found, and counted, when the cache is opened again.
-            let _ = fs::remove_file(self.object_path(&id));
+            let (path, temp) = (self.object_path(&id), self.temp_path());
+            match fs::rename(&path, &temp) {
+                Ok(()) => aside.push(temp),
+                // What stays behind is found, and counted, when the cache is opened again.
+                Err(_) => drop(fs::remove_file(&path)),
+            }
             let _ = fs::remove_file(self.list_path(&id));
         }
+        aside
+    }
+
+    /// A path that nothing else has; what is there goes when the cache is opened again.
+    fn temp_path(&self) -> PathBuf {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        self.dir.join("tmp").join(NEXT.fetch_add(1, Ordering::Relaxed).to_string())
     }
 
     fn object_path(&self, id: &Digest) -> PathBuf {
@@ -176,6 +200,12 @@ impl Cache {
 
     fn list_path(&self, id: &Digest) -> PathBuf {
         self.object_path(id).with_extension("list")
+    }
+}
+
+fn unlink(aside: Vec<PathBuf>) {
+    for path in aside {
+        let _ = fs::remove_file(path);
     }
 }
 
@@ -254,5 +284,63 @@ mod tests {
         fs::write(&path, bytes).expect("writes");
         assert_eq!(cache.get(&chunk.id), None);
         assert!(!path.exists() && cache.bytes() == 0);
+    }
+
+    #[test]
+    fn an_object_whose_file_is_gone_is_dropped_and_can_be_kept_anew() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let cache = Cache::open(dir.path(), 1_000_000).expect("opens");
+        let chunks = store(&cache, 1, 300_000);
+        let place = |pinned: &Pinned| {
+            let to = tempfile::tempfile().expect("a file");
+            pinned.place(&chunks, &to, false)
+        };
+        let lose = || fs::remove_file(cache.object_path(&object_id(&chunks))).expect("removes");
+        lose();
+        assert!(place(&cache.pin(&chunks).expect("believed to be here")).is_err());
+        assert!(cache.pin(&chunks).is_none() && cache.bytes() == 0, "no longer believed");
+        store(&cache, 1, 300_000);
+        place(&cache.pin(&chunks).expect("here")).expect("is whole");
+        lose();
+        let (pinned, offset) = cache.pin_chunk(&chunks[1]).expect("believed to be here");
+        assert!(pinned.read(offset, chunks[1].len).is_err());
+        pinned.discard();
+        assert!(cache.pin(&chunks).is_none());
+    }
+
+    #[test]
+    fn a_destination_that_is_full_costs_no_object() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let cache = Cache::open(dir.path(), 1_000_000).expect("opens");
+        let chunks = store(&cache, 1, 300_000);
+        let full = fs::File::options().write(true).open("/dev/full").expect("opens");
+        let pinned = cache.pin(&chunks).expect("here");
+        assert!(pinned.place(&chunks, full.file(), false).is_err());
+        assert!(cache.pin(&chunks).is_some());
+    }
+
+    #[test]
+    fn what_is_dropped_and_written_at_once_keeps_its_file() {
+        let dir = tempfile::tempdir().expect("a directory");
+        // Room for three of the eight: each is dropped and written all the time.
+        let cache = Cache::open(dir.path(), 31_000).expect("opens");
+        let chunks: Vec<Chunk> = (0..8).map(|n| Chunk::new(noise(n, 10_000).into())).collect();
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let (cache, chunks) = (&cache, &chunks);
+                scope.spawn(move || {
+                    for n in 0..400 {
+                        let chunk = &chunks[(n * (thread + 1) + thread) % chunks.len()];
+                        cache.put(chunk).expect("puts");
+                        let here = cache.pin(&[chunk.reference()]);
+                        if let Some(pinned) = here {
+                            let data = pinned.read_whole().expect("what is believed is here");
+                            assert_eq!(data, chunk.data);
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(fs::read_dir(dir.path().join("tmp")).expect("lists").count(), 0);
     }
 }

@@ -4,7 +4,6 @@ use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -54,14 +53,15 @@ impl Pinned {
     }
 
     /// Writes the object, which has these chunks, to the empty file `to`, by sharing blocks where `share`
-    /// says that this works. Nothing unverified stays there: on an error the caller removes the file.
+    /// says that this works. Nothing unverified stays there: on an error the caller removes the file. An
+    /// object that cannot be read is dropped, so that it is fetched anew.
     pub(crate) fn place(
         &self,
         chunks: &[ChunkRef],
         to: &std::fs::File,
         share: bool,
     ) -> Result<(), CacheError> {
-        let object = self.open()?;
+        let object = self.open().inspect_err(|_| self.cache.drop_object(&self.id))?;
         let path = self.cache.object_path(&self.id);
         let shared = share && crate::files::clone_file(object.file(), to).is_ok();
         // What was shared is read from its new place: these are the bytes that the stage will see.
@@ -110,8 +110,7 @@ pub struct ObjectWriter {
 
 impl ObjectWriter {
     pub(super) fn new(cache: Arc<Cache>, size: u64) -> Result<Self, CacheError> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let temp = cache.dir.join("tmp").join(NEXT.fetch_add(1, Ordering::Relaxed).to_string());
+        let temp = cache.temp_path();
         // Made first, so that the room it has reserved is given back if the file cannot be made.
         let mut this = Self { cache, temp, file: None, size };
         let file = File::options().read(true).write(true).create_new(true).open(&this.temp);
@@ -144,14 +143,14 @@ impl ObjectWriter {
         if !shard.is_dir() {
             fs::create_dir_all(shard).map_err(CacheError::io("create", shard))?;
         }
-        if chunks.len() > 1 {
-            let list = self.cache.list_path(&id);
-            fs::write(&list, encode_refs(chunks)).map_err(CacheError::io("write", &list))?;
-        }
         let mut state = self.cache.lock();
         // Somebody else may have been faster; a held object must not be replaced under its reader.
         if state.has(&id) {
             return Ok(());
+        }
+        if chunks.len() > 1 {
+            let list = self.cache.list_path(&id);
+            fs::write(&list, encode_refs(chunks)).map_err(CacheError::io("write", &list))?;
         }
         fs::rename(&self.temp, &path).map_err(CacheError::io("rename", &self.temp))?;
         let used = state.now();

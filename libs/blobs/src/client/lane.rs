@@ -179,11 +179,11 @@ impl Site {
             }
         }
         match bad {
-            None => out.finish()?,
-            Some(_) => {
-                drop(out);
-                self.clear(job)?;
-            }
+            None => bad = out.finish()?,
+            Some(_) => drop(out),
+        }
+        if bad.is_some() {
+            self.clear(job)?;
         }
         Ok(bad)
     }
@@ -266,26 +266,37 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<(), TransferError> {
+    /// Makes the other places; answers with a chunk if the cache lost the only copy meanwhile.
+    fn finish(mut self) -> Result<Option<Digest>, TransferError> {
         self.flush()?;
         let Self { site, job, cached, direct, .. } = self;
-        if let Some(writer) = cached {
-            writer.commit(&job.chunks)?;
+        if let Some(writer) = cached
+            && let Err(error) = writer.commit(&job.chunks)
+        {
+            if direct.is_none() {
+                return Err(error.into());
+            }
+            tracing::warn!(%error, "a fetched file is not kept in the cache");
         }
         let done = usize::from(direct.is_some());
-        let rest = &job.places[done..];
+        let mut rest = &job.places[done..];
         if rest.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         if let Some(pinned) = site.cache.as_ref().and_then(|cache| cache.pin(&job.chunks)) {
-            for (path, executable) in rest {
-                pinned.place(
-                    &job.chunks,
-                    &site.dest.create_file(path, *executable)?,
-                    site.share,
-                )?;
+            while let Some(((path, executable), after)) = rest.split_first() {
+                let file = site.dest.create_file(path, *executable)?;
+                if let Err(error) = pinned.place(&job.chunks, &file, site.share) {
+                    tracing::warn!(%error, "a cached object cannot be used");
+                    site.dest.remove_file(path)?;
+                    break;
+                }
+                rest = after;
             }
-            return Ok(());
+        }
+        // Whatever the cache did, the first place has the bytes, unless only the cache was to have them.
+        if direct.is_none() && !rest.is_empty() {
+            return Ok(Some(job.chunks[0].id));
         }
         let (first, _) = &job.places[0];
         for (path, executable) in rest {
@@ -297,6 +308,6 @@ impl<'a> Output<'a> {
                 (site.dest.read(first)?, site.dest.create_file(path, *executable)?);
             std::io::copy(&mut from, &mut to).map_err(failed)?;
         }
-        Ok(())
+        Ok(None)
     }
 }

@@ -25,9 +25,9 @@ pub fn read_index(file: &File, len: u64) -> Result<Vec<Entry>, PackError> {
     }
     let mut header = [0; HEADER_BYTES];
     file.read_exact_at(&mut header, 0)?;
-    check_header(&header)?;
     let mut footer = [0; FOOTER_BYTES];
     file.read_exact_at(&mut footer, (len - FOOTER_BYTES) as u64)?;
+    check_versions(&header, &footer)?;
     let footer = parse_footer(&footer, len)?;
     let mut index = vec![0; footer.count * ENTRY_BYTES];
     file.read_exact_at(&mut index, footer.index_at as u64)?;
@@ -39,9 +39,11 @@ pub fn parse_pack(pack: &[u8]) -> Result<Vec<Entry>, PackError> {
     if pack.len() < HEADER_BYTES + FOOTER_BYTES || pack.len() as u64 > PACK_BYTES_MAX {
         return Err(PackError::Malformed("it has an impossible size"));
     }
-    check_header(pack[..HEADER_BYTES].try_into().expect("the length was checked"))?;
     let at = pack.len() - FOOTER_BYTES;
-    let footer = parse_footer(pack[at..].try_into().expect("the length was checked"), pack.len())?;
+    let header = pack[..HEADER_BYTES].try_into().expect("the length was checked");
+    let footer = pack[at..].try_into().expect("the length was checked");
+    check_versions(header, footer)?;
+    let footer = parse_footer(footer, pack.len())?;
     parse_index(&footer, &pack[footer.index_at..at])
 }
 
@@ -75,15 +77,25 @@ pub(super) fn parse_entries(index: &[u8], index_at: usize) -> Result<Vec<Entry>,
         .collect()
 }
 
-fn check_header(header: &[u8; HEADER_BYTES]) -> Result<(), PackError> {
+/// Header and footer both say the version, so that a flipped bit in it is not taken for a newer format.
+fn check_versions(
+    header: &[u8; HEADER_BYTES],
+    footer: &[u8; FOOTER_BYTES],
+) -> Result<(), PackError> {
     if &header[..6] != MAGIC {
         return Err(PackError::Malformed("it does not begin like one"));
     }
-    check_version(u16::from_le_bytes([header[6], header[7]]))
-}
-
-fn check_version(version: u16) -> Result<(), PackError> {
-    if version == VERSION { Ok(()) } else { Err(PackError::Version(version)) }
+    let version = u16::from_le_bytes([header[6], header[7]]);
+    let ends_alike = &footer[14..] == END;
+    match (version == VERSION, u16::from_le_bytes([footer[12], footer[13]]) == VERSION) {
+        (true, true) => Ok(()),
+        (true, false) | (false, true) if ends_alike => {
+            Err(PackError::Malformed("its beginning and its end are of different formats"))
+        }
+        // What ends otherwise is torn; [`parse_footer`] says so.
+        (true, _) => Ok(()),
+        (false, _) => Err(PackError::Version(version)),
+    }
 }
 
 fn parse_footer(bytes: &[u8; FOOTER_BYTES], len: usize) -> Result<Footer, PackError> {
@@ -93,7 +105,6 @@ fn parse_footer(bytes: &[u8; FOOTER_BYTES], len: usize) -> Result<Footer, PackEr
     if &bytes[14..] != END {
         return Err(PackError::Malformed("its end is missing"));
     }
-    check_version(u16::from_le_bytes([bytes[12], bytes[13]]))?;
     let (index_at, count, crc) = (number(0) as usize, number(4) as usize, number(8));
     let end = count.checked_mul(ENTRY_BYTES).and_then(|size| size.checked_add(index_at));
     if index_at < HEADER_BYTES || end != Some(len - FOOTER_BYTES) {

@@ -1,6 +1,6 @@
 //! Which chunk lies where, in memory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use runyard_types::Digest;
 
@@ -31,6 +31,8 @@ pub(super) struct Index {
     chunks: HashMap<Digest, Place>,
     homes: Vec<Home>,
     numbers: HashMap<Home, u32>,
+    /// Files of which a chunk was found damaged. What else they hold is still read from them.
+    damaged: HashSet<Home>,
 }
 
 impl Index {
@@ -40,6 +42,12 @@ impl Index {
         for entry in entries {
             self.chunks.entry(entry.id).or_insert_with(|| place(home, entry));
         }
+    }
+
+    /// Adds the chunks of a file that was just written whole, perhaps in the place of a damaged one.
+    pub(super) fn renew(&mut self, home: Home, entries: &[Entry]) {
+        self.damaged.remove(&home);
+        self.add(home, entries);
     }
 
     /// Moves what lay in `from` to its places in `to`.
@@ -72,15 +80,19 @@ impl Index {
         self.chunks.contains_key(id)
     }
 
-    /// Forgets a chunk that was found damaged at `home`, unless it has moved meanwhile.
+    /// Forgets a chunk that was found damaged at `home`, unless it has moved meanwhile; the file is no longer
+    /// said to be there, so that it can be sent anew.
     pub(super) fn forget(&mut self, id: &Digest, home: Home) {
         if self.find(id).is_some_and(|(at, _)| at == home) {
             self.chunks.remove(id);
+            self.damaged.insert(home);
         }
     }
 
+    /// Whether a pack is there, and nothing of it was found damaged.
     pub(super) fn has_pack(&self, pack: PackId) -> bool {
-        self.numbers.contains_key(&Home::Pack(pack))
+        let home = Home::Pack(pack);
+        self.numbers.contains_key(&home) && !self.damaged.contains(&home)
     }
 
     pub(super) fn packs(&self) -> impl Iterator<Item = PackId> {

@@ -2,12 +2,15 @@
 //!
 //! Many callers at once share one write and one fdatasync: whoever comes first writes for all that wait.
 //! A record is `head_crc:u32 digest:32 stored:u32 raw:u32 encoding:u8 data_crc:u32 data`. When a store
-//! opens, what its journals hold becomes a pack; a torn tail was never acknowledged.
+//! opens, what its journals hold becomes a pack; a torn tail was never acknowledged. A file begins with
+//! "RYJRNL" version:u8 0.
 
+use std::io::Read as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
+use bytes::Bytes;
 use fs_err::{self as fs, File};
 use runyard_types::Digest;
 
@@ -17,6 +20,7 @@ use crate::chunk::{CHUNK_BYTES_MAX, Chunk};
 use crate::pack::{Encoding, Entry, Squeezer};
 
 const HEAD_BYTES: usize = 4 + 32 + 4 + 4 + 1 + 4;
+const VERSION: u8 = 1;
 const MAGIC: &[u8; 8] = b"RYJRNL\x01\x00";
 
 /// Puts that wait, and the turn to write.
@@ -159,54 +163,92 @@ fn head(entry: &Entry, stored: &[u8]) -> [u8; HEAD_BYTES] {
 /// What a journal left behind by an earlier process holds.
 pub(super) struct Recovered {
     pub(super) chunks: Vec<Chunk>,
-    /// Bytes that could not be understood: a torn tail, or damage.
-    pub(super) lost_bytes: u64,
+    /// Bytes behind the last whole record, that could not be understood: a crash tore a put that was never
+    /// acknowledged.
+    pub(super) torn_bytes: u64,
+    /// Bytes before a whole record, that could not be understood: the disk damaged puts, perhaps acknowledged
+    /// ones.
+    pub(super) damaged_bytes: u64,
 }
 
-/// Reads a journal; chunks are verified.
+impl Recovered {
+    pub(super) fn is_hurt(&self) -> bool {
+        self.torn_bytes > 0 || self.damaged_bytes > 0
+    }
+}
+
+/// Reads a journal; chunks are verified. Behind a place that cannot be understood, it goes on with the next
+/// record that can.
 pub(super) fn recover(path: &Path) -> Result<Recovered, StoreError> {
-    let bytes = bytes::Bytes::from(fs::read(path).map_err(StoreError::io("read", path))?);
-    let mut recovered = Recovered { chunks: Vec::new(), lost_bytes: 0 };
-    if !bytes.starts_with(MAGIC) {
-        recovered.lost_bytes = bytes.len() as u64;
-        return Ok(recovered);
-    }
-    let mut at = MAGIC.len();
+    let bytes = Bytes::from(fs::read(path).map_err(StoreError::io("read", path))?);
+    check_version(path, &bytes)?;
+    let mut recovered = Recovered { chunks: Vec::new(), torn_bytes: 0, damaged_bytes: 0 };
+    let mut at = MAGIC.len().min(bytes.len());
+    // Bytes not understood since the last whole record.
+    let mut odd = if bytes.starts_with(MAGIC) { 0 } else { at };
     while at < bytes.len() {
-        let Some(entry) = parse_head(&bytes[at..], at) else {
-            recovered.lost_bytes += (bytes.len() - at) as u64;
-            break;
-        };
-        let begin = entry.offset as usize;
-        let end = begin + entry.stored as usize;
-        if end > bytes.len() {
-            recovered.lost_bytes += (bytes.len() - at) as u64;
-            break;
+        let (step, chunk) = record(&bytes, at).unwrap_or((1, None));
+        match chunk {
+            None => odd += step,
+            Some(chunk) => {
+                recovered.damaged_bytes += odd as u64;
+                recovered.chunks.push(chunk);
+                odd = 0;
+            }
         }
-        match crate::pack::open_stored(&entry, bytes.slice(begin..end)) {
-            Ok(data) => recovered.chunks.push(Chunk { id: entry.id, data }),
-            Err(_) => recovered.lost_bytes += (end - at) as u64,
-        }
-        at = end;
+        at += step;
     }
+    recovered.torn_bytes = odd as u64;
     Ok(recovered)
+}
+
+/// Refuses a journal of a newer format, for what this version makes of it might lose what is there.
+pub(super) fn refuse_newer(path: &Path) -> Result<(), StoreError> {
+    let begin = || {
+        let mut begin = Vec::new();
+        File::open(path)?.take(MAGIC.len() as u64).read_to_end(&mut begin)?;
+        Ok(begin)
+    };
+    let begin =
+        begin().map_err(|source| StoreError::Unreadable { path: path.to_owned(), source })?;
+    check_version(path, &begin)
+}
+
+fn check_version(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    match bytes.strip_prefix(&MAGIC[..6]) {
+        Some([version, 0, ..]) if *version > VERSION => {
+            Err(StoreError::Newer { path: path.to_owned(), version: u16::from(*version) })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The length of the record at `at`, if there is one, and its chunk, if that is what it should be.
+fn record(bytes: &Bytes, at: usize) -> Option<(usize, Option<Chunk>)> {
+    let entry = parse_head(&bytes[at..], at)?;
+    let begin = entry.offset as usize;
+    let end = begin + entry.stored as usize;
+    if end > bytes.len() {
+        return None;
+    }
+    let data = crate::pack::open_stored(&entry, bytes.slice(begin..end)).ok();
+    Some((end - at, data.map(|data| Chunk { id: entry.id, data })))
 }
 
 fn parse_head(bytes: &[u8], at: usize) -> Option<Entry> {
     let head: &[u8; HEAD_BYTES] = bytes.get(..HEAD_BYTES)?.try_into().ok()?;
     let number = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("four bytes"));
-    if number(0) != crc32c::crc32c(&head[4..]) {
+    let (stored, raw) = (number(36), number(40));
+    // First what is cheap: behind damage, this is asked at every byte.
+    let encoding = match head[44] {
+        0 => Encoding::Raw,
+        1 => Encoding::Zstd,
+        _ => return None,
+    };
+    if raw == 0 || raw as usize > CHUNK_BYTES_MAX || number(0) != crc32c::crc32c(&head[4..]) {
         return None;
     }
-    let encoding = if head[44] == 0 { Encoding::Raw } else { Encoding::Zstd };
-    let raw = number(40);
     let offset = u32::try_from(at + HEAD_BYTES).ok()?;
     let id = Digest::from_slice(&head[4..36]).ok()?;
-    (raw as usize <= CHUNK_BYTES_MAX).then_some(Entry {
-        id,
-        offset,
-        stored: number(36),
-        raw,
-        encoding,
-    })
+    Some(Entry { id, offset, stored, raw, encoding })
 }

@@ -15,7 +15,7 @@ use super::project::Project;
 use super::{Located, Locator, PackStatus, PackUpload, StoreError};
 use crate::chunk::Chunk;
 use crate::pack::PackId;
-use crate::tree::{ChunkSource, Tree, TreeLimits};
+use crate::tree::{ChunkSource, Tree, TreeLimits, is_whole};
 
 const FORMAT: &str = "runyard blobs 1\n";
 
@@ -26,6 +26,8 @@ pub struct StoreOptions {
     pub action_bytes_max: u64,
     /// Packs that arrive at once per project.
     pub uploads_max: usize,
+    /// Bytes per project of packs that arrived in part and that nobody sends any more; the oldest go.
+    pub part_bytes_max: u64,
     /// Threads that read footers at opening.
     pub open_threads: usize,
 }
@@ -33,7 +35,7 @@ pub struct StoreOptions {
 impl Default for StoreOptions {
     fn default() -> Self {
         let open_threads = std::thread::available_parallelism().map_or(2, |n| n.get().min(8));
-        Self { action_bytes_max: 256 << 20, uploads_max: 64, open_threads }
+        Self { action_bytes_max: 256 << 20, uploads_max: 64, part_bytes_max: 8 << 30, open_threads }
     }
 }
 
@@ -210,16 +212,15 @@ impl LocalStore {
 
     /// Whether every chunk of the tree at `root` is in the store: nodes, lists and bytes.
     ///
-    /// Nodes are read and verified, bytes are looked up. Damage counts as absence; an evil tree is an error.
+    /// Nodes are read and verified, each once, bytes are looked up. Damage counts as absence; a tree that is
+    /// evil, or unfolds to more than a walk takes, is an error.
     pub fn has_tree(&self, project: &ProjectName, root: Digest) -> Result<bool, StoreError> {
-        let tree = match self.tree(project, root) {
-            Ok(tree) => tree,
-            Err(StoreError::NotFound(_) | StoreError::Corrupt(_)) => return Ok(false),
-            Err(other) => return Err(other),
-        };
-        let Some(project) = self.existing(project) else { return Ok(false) };
-        let mut chunks = tree.files.iter().flat_map(|file| &file.chunks);
-        Ok(chunks.all(|chunk| project.contains(&chunk.id)))
+        let Some(known) = self.existing(project) else { return Ok(false) };
+        let has = |id: &Digest| known.contains(id);
+        match is_whole(&self.source(project), root, TreeLimits::default(), has) {
+            Err(StoreError::NotFound(_) | StoreError::Corrupt(_)) => Ok(false),
+            answer => answer,
+        }
     }
 
     /// Where the chunks of the tree at `root` lie. Chunks still in a journal have no pack yet: not listed.

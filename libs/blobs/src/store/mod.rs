@@ -18,6 +18,7 @@ mod index;
 mod journal;
 mod local;
 mod locator;
+mod parts;
 mod project;
 mod upload;
 
@@ -49,6 +50,22 @@ pub enum StoreError {
     /// The directory holds something else, or a newer format.
     #[error("{0} is not a blob store of a format this version of runyard knows: `{1}`")]
     Format(PathBuf, String),
+    /// A file could not be read while the store opened; nothing was moved or changed.
+    #[error(
+        "cannot read {path} of the blob store, and will not open without it: see to its disk, its permissions \
+         and the limit of open files (`ulimit -n`), then start again"
+    )]
+    Unreadable {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file was written by a newer version; nothing was moved or changed.
+    #[error(
+        "{path} of the blob store has format {version}, which this version of runyard does not know: upgrade \
+         to the version that wrote it"
+    )]
+    Newer { path: PathBuf, version: u16 },
     /// The project has no such chunk.
     #[error("chunk {0} is not in the store")]
     NotFound(Digest),

@@ -176,13 +176,22 @@ impl PackUpload {
         StoreError::BadPack { pack: self.pack, why: why.into(), source }
     }
 
+    /// Bytes that are there. If they are more than the pack has, another size was said when they came: they
+    /// would only stand in this sender's way.
+    fn received(&self, part: &mut Part) -> Result<u64, StoreError> {
+        if part.received()? > self.size {
+            part.discard();
+        }
+        part.received()
+    }
+
     /// How much has arrived.
     pub fn status(&self) -> Result<PackStatus, StoreError> {
         let mut part = self.lock();
         if self.complete(&part)?.is_some() {
             return Ok(PackStatus { complete: true, received_bytes: self.size });
         }
-        Ok(PackStatus { complete: false, received_bytes: part.received()? })
+        Ok(PackStatus { complete: false, received_bytes: self.received(&mut part)? })
     }
 
     /// Takes the bytes at `offset`; those that are there already are passed over.
@@ -191,7 +200,7 @@ impl PackUpload {
         if part.done.is_some() || self.index.is_none() && self.project.has_pack(self.pack) {
             return Ok(());
         }
-        let received = part.received()?;
+        let received = self.received(&mut part)?;
         if offset > received {
             return Err(StoreError::Gap { pack: self.pack, received, offset });
         }
@@ -218,7 +227,7 @@ impl PackUpload {
         if let Some(chunks) = self.complete(&part)? {
             return Ok(chunks);
         }
-        let received = part.received()?;
+        let received = self.received(&mut part)?;
         if received != self.size {
             return Err(StoreError::Gap { pack: self.pack, received, offset: self.size });
         }
@@ -232,9 +241,13 @@ impl PackUpload {
             Some(check) => check.finish().map(<[Entry]>::to_vec),
             None => verify_pack(part.ready()?.file(), self.size),
         };
-        let entries = checked.map_err(|source| {
-            part.discard();
-            self.refused("it was thrown away", Some(source))
+        let entries = checked.map_err(|source| match source {
+            // Nothing is known against the bytes.
+            PackError::Io(source) => StoreError::io("read", &part.path)(source),
+            source => {
+                part.discard();
+                self.refused("it was thrown away", Some(source))
+            }
         })?;
         self.keep(&mut part, pack, &entries)?;
         part.done = Some(entries.len() as u64);
@@ -253,7 +266,7 @@ impl PackUpload {
         let path = self.project.pack_path(pack);
         fs::rename(&part.path, &path).map_err(StoreError::io("rename", &part.path))?;
         sync_dir(&self.project.packs)?;
-        self.project.add_pack(pack, entries);
+        self.project.renew_pack(pack, entries);
         part.file = None;
         Ok(())
     }

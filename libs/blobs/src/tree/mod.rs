@@ -9,6 +9,7 @@ mod name;
 mod node;
 mod read;
 mod walk;
+mod whole;
 
 pub use build::{BuiltTree, TreeBuilder};
 pub use content::{Content, FAN_OUT};
@@ -17,6 +18,7 @@ pub use name::{NameError, RelPath, check_name};
 pub use node::{DirEntry, Kind, decode_dir, encode_dir};
 pub use read::{ChunkSource, read_file, read_tree};
 pub use walk::{Tree, TreeFile, TreeLimits, TreeWalk};
+pub use whole::is_whole;
 
 use runyard_types::Digest;
 

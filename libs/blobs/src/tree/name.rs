@@ -5,7 +5,7 @@ use std::fmt;
 /// Bytes of the longest name that file systems take.
 const NAME_BYTES_MAX: usize = 255;
 /// Bytes of the longest path, well within Linux' `PATH_MAX`.
-const PATH_BYTES_MAX: usize = 3_000;
+pub(super) const PATH_BYTES_MAX: usize = 3_000;
 
 /// Why a name or path was refused. Texts are shown escaped and shortened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

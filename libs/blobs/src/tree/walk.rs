@@ -18,13 +18,18 @@ pub struct TreeLimits {
     pub entries: u64,
     /// Bytes of all files.
     pub bytes: u64,
+    /// Bytes of all paths: a node that is named often is small itself, its paths are not.
+    pub path_bytes: u64,
     /// Directories within each other.
     pub depth: usize,
 }
 
+/// Bytes of the largest directory, encoded; it is read into memory whole.
+pub(super) const DIR_BYTES_MAX: u64 = 256 << 20;
+
 impl Default for TreeLimits {
     fn default() -> Self {
-        Self { entries: 20_000_000, bytes: 64 << 40, depth: 128 }
+        Self { entries: 20_000_000, bytes: 64 << 40, path_bytes: 256 << 20, depth: 128 }
     }
 }
 
@@ -124,6 +129,7 @@ pub struct TreeWalk {
     wanted: Vec<Wanted>,
     entries: u64,
     bytes: u64,
+    path_bytes: u64,
 }
 
 impl TreeWalk {
@@ -131,7 +137,7 @@ impl TreeWalk {
     pub fn new(root: Digest, limits: TreeLimits) -> Self {
         let tree = Tree { root, dirs: Vec::new(), files: Vec::new(), nodes: BTreeSet::new() };
         let wanted = vec![Wanted::Dir { path: RelPath::default(), depth: 0, node: root }];
-        Self { limits, tree, wanted, entries: 0, bytes: 0 }
+        Self { limits, tree, wanted, entries: 0, bytes: 0, path_bytes: 0 }
     }
 
     /// The chunks of the next round, each once; empty when the tree is complete.
@@ -206,6 +212,11 @@ impl TreeWalk {
         self.count(entries.len() as u64)?;
         for entry in entries {
             let path = path.join(&entry.name)?;
+            self.path_bytes = self.path_bytes.saturating_add(path.as_str().len() as u64);
+            if self.path_bytes > self.limits.path_bytes {
+                let limit = self.limits.path_bytes;
+                return Err(TreeError::TooLarge { what: "bytes of paths", limit });
+            }
             match entry.kind {
                 Kind::Dir(node) => {
                     self.tree.dirs.push(path.clone());
@@ -226,12 +237,11 @@ impl TreeWalk {
 
     fn want(&mut self, owner: Owner, content: Content) -> Result<(), TreeError> {
         let bad = malformed(content.id);
-        if let Owner::Dir { .. } = owner {
-            // A directory of the most entries allowed has far fewer bytes than this.
-            let limit = self.limits.entries.saturating_mul(300).min(1 << 30);
-            if content.size > limit {
-                return Err(TreeError::TooLarge { what: "bytes in one directory", limit });
-            }
+        if let Owner::Dir { .. } = owner
+            && content.size > DIR_BYTES_MAX
+        {
+            let (what, limit) = ("bytes in one directory", DIR_BYTES_MAX);
+            return Err(TreeError::TooLarge { what, limit });
         }
         let root = match (content.depth, u32::try_from(content.size)) {
             (0, Ok(0)) => Vec::new(),
@@ -293,7 +303,7 @@ impl TreeWalk {
     }
 }
 
-fn malformed(node: Digest) -> impl Fn(&'static str) -> TreeError {
+pub(super) fn malformed(node: Digest) -> impl Fn(&'static str) -> TreeError {
     move |why| TreeError::Malformed { node, why }
 }
 
