@@ -77,10 +77,13 @@ impl DecisionRecord {
             self.check_lines(&mut out, check);
         }
         if self.set_uses > 0 {
+            let times = match self.set_uses {
+                1 => "once".to_owned(),
+                uses => format!("{uses} times"),
+            };
             let _ = writeln!(
                 out,
-                "this evaluation set has judged {} times before; figures grow optimistic with reuse",
-                self.set_uses
+                "this evaluation set has judged {times} before; figures grow optimistic with reuse"
             );
         }
         printable(&out)
