@@ -96,7 +96,7 @@ pub enum Input {
     },
     /// All writes up to this number are durable.
     Synced {
-        /// A [`Write`]'s number.
+        /// A `Write`'s number.
         write: u64,
     },
     /// All entries up to this one are applied.
