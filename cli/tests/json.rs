@@ -10,33 +10,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_runyard");
 const OVER: Duration = Duration::from_secs(90);
 
 /// A model and a deployment of one name, without any library: what is judged is what is counted.
-const PIPELINE: &str = r#"version: 1
-name: tiny
-defaults: { resources: { cpu: 0.1 } }
-stages:
-  train:
-    run: mkdir out && echo weights > out/model
-    outputs: { model: { path: out, type: model } }
-  eval:
-    evaluates: { model: train.model }
-    run: |
-      echo example_id,correct > rows.csv
-      i=0; while [ $i -lt 60 ]; do i=$((i+1)); echo "e$i,1" >> rows.csv; done
-    results: rows.csv
-  gate:
-    gate:
-      results: eval
-      against: { model: tiny@champion, if-none: absolute }
-      checks: { correct: { metric: correct, min: 0.5, margin: 10pt } }
-      promote: { model: train.model, to: tiny@champion }
-  serve:
-    needs: gate
-    deploy:
-      name: tiny
-      model: tiny@champion
-      run: exec python3 -m http.server "$PORT" --bind "$HOST"
-      ready: { path: /, within: 60s }
-"#;
+const PIPELINE: &str = include_str!("tiny.yaml");
 
 const FAILS: &str = "version: 1\nname: fails\ndefaults: { resources: { cpu: 0.1 } }\nstages:\n  a:\n    \
                      run: echo the last words; exit 3\n  b: { run: \"true\", needs: a }\n";
