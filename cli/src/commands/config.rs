@@ -70,7 +70,10 @@ fn settings(env: &Env) -> Result<Vec<Setting>> {
                 Some(_) => "set (not shown)",
                 None => "none",
             };
-            let from_flag = global.address.is_some() || var("RUNYARD_ADDRESS").is_some();
+            let from_flag = global.address.is_some()
+                || var("RUNYARD_ADDRESS").is_some()
+                || global.context.is_some()
+                || var("RUNYARD_CONTEXT").is_some();
             let origin = connection.origin.clone();
             let token_from = match (&global.token_file, var("RUNYARD_TOKEN")) {
                 _ if connection.token.is_none() => String::new(),

@@ -29,8 +29,13 @@ impl Template {
                     plain.push(c);
                 }
                 '{' => {
-                    let field: String = chars.by_ref().take_while(|c| *c != '}').collect();
-                    if field.trim().is_empty() || !text.contains('}') {
+                    let mut closed = false;
+                    let inside = |c: &char| {
+                        closed = *c == '}';
+                        !closed
+                    };
+                    let field: String = chars.by_ref().take_while(inside).collect();
+                    if field.trim().is_empty() || !closed {
                         return Err("a `{` needs a field and its `}`, as in `{name}`; write `{{` for a brace".into());
                     }
                     parts.push(Part::Text(std::mem::take(&mut plain)));
@@ -117,6 +122,13 @@ mod tests {
 
     fn shown(template: &str, value: &Value) -> Result<String> {
         Template::parse(template).expect("a template").render(value)
+    }
+
+    #[test]
+    fn a_brace_that_is_not_closed_is_refused_also_behind_one_that_is() {
+        for text in ["{b", "{a} {b", "{a}{"] {
+            assert!(Template::parse(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub(super) fn checks(node: &v1::Node, coordinator: &str, now_ms: u64) -> Vec<Che
         (count, first) => Check::warn(
             "orphans",
             format!("{count} workers that nobody knows, as {}", first.cloned().unwrap_or_default()),
-            format!("`runyard nodes get {name}` lists them; stop their processes on the host"),
+            format!("`runyard nodes get {name}` lists them; `runyard nodes stop-orphan {name} WORKER` stops one"),
         ),
     });
     checks.push(match node.address.is_empty() {

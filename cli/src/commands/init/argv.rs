@@ -77,4 +77,10 @@ mod tests {
         assert!(names("f(sys.argv[1])\nx = sys.argv\nif len(sys.argv) == 2: pass\n").is_empty());
         assert!(names("a == sys.argv[1]\nsys.argv[1] = 'x'\n").is_empty());
     }
+
+    #[test]
+    fn calls_nested_without_end_and_indices_beyond_all_numbers_are_read_like_any_other() {
+        assert!(names(&format!("x = {}", "a(".repeat(400_000))).is_empty());
+        assert!(names(&format!("a, b = sys.argv[{}:]\n", usize::MAX)).is_empty());
+    }
 }

@@ -91,7 +91,7 @@ pub(super) fn assigned_arguments(text: &str) -> Vec<Argument> {
             [Token::Name(argv), Token::Mark('['), Token::Name(from), Token::Mark(':'), ..]
                 if is_argv(argv) && !names.is_empty() =>
             {
-                (from.parse().unwrap_or(0), &value[..0])
+                (from.parse::<usize>().unwrap_or(0), &value[..0])
             }
             [Token::Name(argv), rest @ ..] if is_argv(argv) && names.len() > 1 => (0, &rest[..0]),
             _ => match (single(value), names.as_slice()) {
@@ -105,7 +105,7 @@ pub(super) fn assigned_arguments(text: &str) -> Vec<Argument> {
         };
         debug_assert!(rest.is_empty(), "an unpacked list has no defaults");
         found.extend(names.into_iter().enumerate().map(|(n, name)| Argument {
-            index: first + n,
+            index: first.saturating_add(n),
             name,
             converted: None,
             default: None,
@@ -144,10 +144,17 @@ fn single(tokens: &[Token]) -> Option<(usize, Option<String>, &[Token])> {
         {
             Some((index.parse().ok()?, None, rest))
         }
-        [Token::Name(convert), Token::Mark('('), inner @ ..] => {
-            let (index, None, [Token::Mark(')'), rest @ ..]) = single(inner)? else { return None };
-            Some((index, Some(convert.clone()), rest))
-        }
+        // One level, spelled out: a file may nest calls as deep as it likes.
+        [
+            Token::Name(convert),
+            Token::Mark('('),
+            Token::Name(argv),
+            Token::Mark('['),
+            Token::Name(index),
+            Token::Mark(']'),
+            Token::Mark(')'),
+            rest @ ..,
+        ] if is_argv(argv) => Some((index.parse().ok()?, Some(convert.clone()), rest)),
         _ => None,
     }
 }
